@@ -6,7 +6,7 @@
 //
 // Workspaces are bundled from their TypeScript sources (export condition "source"), so a bundle never depends on the order of tsc's output.
 // Every workspace says "sideEffects": false; that is what keeps a daemon free of modules it does not use, natives among them.
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
@@ -23,7 +23,18 @@ const trayEntries = [
 const outOfPackage = { sim: "testkit" };
 
 /** Native packages, tools that find their own files, and optional accelerators that their users only try to load. */
-const external = ["koffi", "lmdb", "esbuild", "tsx", "typescript", "apache-arrow", "msgpackr-extract", "bufferutil", "utf-8-validate", "@grpc/proto-loader"];
+const external = [
+  "koffi",
+  "lmdb",
+  "esbuild",
+  "tsx",
+  "typescript",
+  "apache-arrow",
+  "msgpackr-extract",
+  "bufferutil",
+  "utf-8-validate",
+  "@grpc/proto-loader",
+];
 
 const importMeta = [
   `const __bundleUrl = require("node:url").pathToFileURL(__filename).href;`,
@@ -35,7 +46,9 @@ export async function bundle(root, { quiet = false } = {}) {
   const roots = existsSync(join(root, "bin")) ? readdirSync(join(root, "bin")).filter((f) => f.endsWith(".ts") && !/\.(d|test)\.ts$/.test(f)) : [];
   const entries = trayEntries.filter((e) => existsSync(join(root, `packages/tray/src/${e.name}.ts`)));
   const entryPoints = [
-    ...roots.map((file) => file.slice(0, -".ts".length)).map((name) => ({ in: join(root, `bin/${name}.ts`), out: `${outOfPackage[name] ?? "tray"}/dist/bin/${name}` })),
+    ...roots
+      .map((file) => file.slice(0, -".ts".length))
+      .map((name) => ({ in: join(root, `bin/${name}.ts`), out: `${outOfPackage[name] ?? "tray"}/dist/bin/${name}` })),
     ...entries.map((e) => ({ in: join(root, `packages/tray/src/${e.name}.ts`), out: `tray/dist/${e.name}` })),
   ];
   const result = await build({
@@ -53,7 +66,12 @@ export async function bundle(root, { quiet = false } = {}) {
     sourcesContent: false,
     treeShaking: true,
     banner: { js: importMeta },
-    define: { "import.meta.url": "__bundleUrl", "import.meta.filename": "__filename", "import.meta.dirname": "__dirname", "import.meta.resolve": "__bundleResolve" },
+    define: {
+      "import.meta.url": "__bundleUrl",
+      "import.meta.filename": "__filename",
+      "import.meta.dirname": "__dirname",
+      "import.meta.resolve": "__bundleResolve",
+    },
     metafile: true,
     logLevel: "warning",
     // Each of these would be a bundle that builds and then misbehaves.
@@ -80,16 +98,25 @@ function removeStale(root, fresh) {
 /** ES modules and CommonJS must share one instance, so the ES module only passes on what the CommonJS file has. */
 async function writeEsmEntry(root, name) {
   const names = await exportedNames(join(root, `packages/tray/src/${name}.ts`));
-  const body = names.length === 0 ? "export {};" : `import entry from "./${name}.cjs";\nexport const {\n${names.map((n) => `  ${n},\n`).join("")}} = entry;`;
+  const body =
+    names.length === 0 ? "export {};" : `import entry from "./${name}.cjs";\nexport const {\n${names.map((n) => `  ${n},\n`).join("")}} = entry;`;
   const file = join(root, `packages/tray/dist/${name}.mjs`);
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, `${body}\n`);
 }
 
 async function exportedNames(file) {
-  const { metafile } = await build({ entryPoints: [file], bundle: false, format: "esm", write: false, metafile: true, outdir: dirname(file), logLevel: "warning" });
+  if (/^export \*\s*from/m.test(readFileSync(file, "utf8"))) throw new Error(`${file}: re-export by name, "export *" hides what is exported`);
+  const { metafile } = await build({
+    entryPoints: [file],
+    bundle: false,
+    format: "esm",
+    write: false,
+    metafile: true,
+    outdir: dirname(file),
+    logLevel: "warning",
+  });
   const [output] = Object.values(metafile.outputs);
-  if (output.imports.some((i) => i.kind === "import-statement") && output.exports.length === 0) throw new Error(`${file}: re-export by name, not with "export *"`);
   return output.exports.filter((n) => n !== "default").sort();
 }
 

@@ -7,4 +7,5 @@ export { createLogger, type LogFields, type Logger, type LogLevel, silentLogger 
 export { Ewma, Metrics, type Sample } from "./metrics.js";
 export { type Random, randomInt, SeededRandom, systemRandom } from "./random.js";
 export { type Closer, Scope, type ScopeOptions } from "./scope.js";
+export { SimClock } from "./sim-clock.js";
 export { type Duration, formatDuration, formatSize, parseDuration, parseSize, type Size } from "./units.js";

@@ -7,6 +7,7 @@
 //   S1. close() runs once; every caller gets the same promise.
 //   S2. closers run in reverse order of their registration, each with a deadline; one that fails or hangs does not stop the rest.
 //   S3. a background task that rejects (other than by the scope's abort) is reported to onError, never lost.
+import { setMaxListeners } from "node:events";
 import type { Clock } from "./clock.js";
 
 export interface ScopeOptions {
@@ -28,7 +29,9 @@ export class Scope {
   constructor(
     readonly name: string,
     private readonly options: ScopeOptions,
-  ) {}
+  ) {
+    setMaxListeners(0, this.aborter.signal); // one for each thing that runs here: many are no leak
+  }
 
   /** Aborts when the scope begins to close. */
   get signal(): AbortSignal {

@@ -28,13 +28,18 @@ const sizeUnits: Record<string, number> = {
   tib: 2 ** 40,
 };
 
+function unitOf(units: Record<string, number>, name: string | undefined): number | undefined {
+  const unit = name?.toLowerCase();
+  return unit !== undefined && Object.hasOwn(units, unit) ? units[unit] : undefined; // "5constructor" has no unit
+}
+
 /** @returns milliseconds. @throws INVALID_ARGUMENT naming `what`. */
 export function parseDuration(value: Duration, what = "duration"): number {
   if (typeof value === "number") {
     if (Number.isFinite(value) && value >= 0) return value;
   } else {
     const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/i.exec(value);
-    const unit = match?.[2] === undefined ? undefined : durationUnits[match[2].toLowerCase()];
+    const unit = unitOf(durationUnits, match?.[2]);
     if (match?.[1] !== undefined && unit !== undefined) return Number(match[1]) * unit;
   }
   throw new TrayError("INVALID_ARGUMENT", `${what}: ${JSON.stringify(value)} is not a duration`, {
@@ -48,7 +53,7 @@ export function parseSize(value: Size, what = "size"): number {
     if (Number.isFinite(value) && value >= 0) return Math.floor(value);
   } else {
     const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(value);
-    const unit = match?.[2] === undefined ? undefined : sizeUnits[match[2].toLowerCase()];
+    const unit = unitOf(sizeUnits, match?.[2]);
     if (match?.[1] !== undefined && unit !== undefined) return Math.floor(Number(match[1]) * unit);
   }
   throw new TrayError("INVALID_ARGUMENT", `${what}: ${JSON.stringify(value)} is not a size`, {

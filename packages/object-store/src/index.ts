@@ -1,1 +1,28 @@
-export {};
+export { type Arena, type PrivateView, type ReadOptions } from "./arena/arena.js";
+export { ArenaAllocator, blockBytes, pageBytes } from "./arena/allocator.js";
+export { liveMappings } from "./arena/mapping.js";
+export { MemoryArena } from "./arena/memory-arena.js";
+export { SharedArena } from "./arena/shared-arena.js";
+export { type Bulk, type BulkPull, type BulkReadable, type BulkSource, type BulkStats } from "./bulk/bulk.js";
+export { BulkClient, type BulkClientOptions } from "./bulk/client.js";
+export { MemoryBulkNetwork, type MemoryBulkOptions } from "./bulk/memory-bulk.js";
+export { BulkServer, type BulkServerOptions } from "./bulk/server.js";
+export { ObjectTableCore, type ObjectTableOptions } from "./table/core.js";
+export {
+  type ClientGone,
+  type CopyKind,
+  type CreateOutcome,
+  type CreateRequest,
+  type DeleteOutcome,
+  type Evicted,
+  type Grant,
+  type Holder,
+  type ObjectInfo,
+  type ObjectOwner,
+  type Outcome,
+  type PinOutcome,
+  type SealOutcome,
+  type StoreUsage,
+  type TableEffects,
+  type WaitingCreate,
+} from "./table/types.js";

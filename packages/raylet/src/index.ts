@@ -1,1 +1,11 @@
-export {};
+export { type MemoryProbe, noMemoryProbe } from "./introspection/status.js";
+export { FileLogStore } from "./logs/file-store.js";
+export type { LogStore } from "./logs/store.js";
+export type { NodeFacts } from "./node.js";
+export type { ProcessExit, SpawnedProcess, SupervisorSpawner, WorkerLaunch, WorkerSpawner } from "./pool/spawner.js";
+export { arenaPath, removeDeadArenas } from "./process/arena-file.js";
+export { detectCpus, detectGpus, detectMemory, divideMemory, procMemoryProbe } from "./process/machine.js";
+export { PidRecord } from "./process/pid-record.js";
+export { processExists } from "./process/proc.js";
+export { ProcessSpawners, type ProcessSpawnerOptions } from "./process/spawners.js";
+export { Raylet, type RayletOptions } from "./raylet.js";

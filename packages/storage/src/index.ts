@@ -1,1 +1,4 @@
-export {};
+export { LmdbStore, type LmdbStoreOptions } from "./lmdb-store.js";
+export { MemoryDisk, MemoryStore, type MemoryStoreOptions } from "./memory-store.js";
+export type { EntriesOptions, Store, Table } from "./store.js";
+export { maxKeyBytes, maxValueBytes, WriteBatch, type WriteOp } from "./write-batch.js";

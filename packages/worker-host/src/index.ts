@@ -1,1 +1,1 @@
-export {};
+export { type TaskContext, UserExecutor, type UserExecutorHost } from "./user-executor.js";

@@ -193,6 +193,8 @@ export interface GetObjectReply {
 export interface ReleaseObjects {
   /** pins dropped */
   objectIds: string[];
+  /** where each was: an id alone could name a later object */
+  offsets: number[];
 }
 
 export interface DeleteObjects {
@@ -2206,13 +2208,20 @@ export const GetObjectReply: MessageFns<GetObjectReply> = {
 };
 
 function createBaseReleaseObjects(): ReleaseObjects {
-  return { objectIds: [] };
+  return { objectIds: [], offsets: [] };
 }
 
 export const ReleaseObjects: MessageFns<ReleaseObjects> = {
   encode(message: ReleaseObjects, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.objectIds) {
       writer.uint32(10).string(v!);
+    }
+    if (message.offsets.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.offsets) {
+        writer.double(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -2238,6 +2247,24 @@ export const ReleaseObjects: MessageFns<ReleaseObjects> = {
             message.objectIds.push(reader.string());
             continue;
           }
+          case 2: {
+            if (tag === 17) {
+              message.offsets.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.offsets.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2256,6 +2283,7 @@ export const ReleaseObjects: MessageFns<ReleaseObjects> = {
   fromPartial(object: DeepPartial<ReleaseObjects>): ReleaseObjects {
     const message = createBaseReleaseObjects();
     message.objectIds = object.objectIds?.map((e) => e) || [];
+    message.offsets = object.offsets?.map((e) => e) || [];
     return message;
   },
 };

@@ -57,6 +57,8 @@ export interface TaskTemplate {
   concurrencyGroup: string;
   /** 0 = none */
   timeoutMs: number;
+  /** of the job: where its modules are found */
+  workingDir: string;
 }
 
 /** One attempt of one task. */
@@ -174,6 +176,7 @@ export interface ActorSpec {
   /** what handles offer */
   methods: string[];
   maxPendingCalls: number;
+  workingDir: string;
 }
 
 export interface ActorSpec_ConcurrencyGroupsEntry {
@@ -222,6 +225,7 @@ function createBaseTaskTemplate(): TaskTemplate {
     maxCalls: 0,
     concurrencyGroup: "",
     timeoutMs: 0,
+    workingDir: "",
   };
 }
 
@@ -271,6 +275,9 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
     }
     if (message.timeoutMs !== 0) {
       writer.uint32(121).double(message.timeoutMs);
+    }
+    if (message.workingDir !== "") {
+      writer.uint32(130).string(message.workingDir);
     }
     return writer;
   },
@@ -408,6 +415,14 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
             message.timeoutMs = reader.double();
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.workingDir = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -444,6 +459,7 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
     message.maxCalls = object.maxCalls ?? 0;
     message.concurrencyGroup = object.concurrencyGroup ?? "";
     message.timeoutMs = object.timeoutMs ?? 0;
+    message.workingDir = object.workingDir ?? "";
     return message;
   },
 };
@@ -1436,6 +1452,7 @@ function createBaseActorSpec(): ActorSpec {
     owner: undefined,
     methods: [],
     maxPendingCalls: 0,
+    workingDir: "",
   };
 }
 
@@ -1494,6 +1511,9 @@ export const ActorSpec: MessageFns<ActorSpec> = {
     }
     if (message.maxPendingCalls !== 0) {
       writer.uint32(144).int32(message.maxPendingCalls);
+    }
+    if (message.workingDir !== "") {
+      writer.uint32(154).string(message.workingDir);
     }
     return writer;
   },
@@ -1658,6 +1678,14 @@ export const ActorSpec: MessageFns<ActorSpec> = {
             message.maxPendingCalls = reader.int32();
             continue;
           }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.workingDir = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1705,6 +1733,7 @@ export const ActorSpec: MessageFns<ActorSpec> = {
       : undefined;
     message.methods = object.methods?.map((e) => e) || [];
     message.maxPendingCalls = object.maxPendingCalls ?? 0;
+    message.workingDir = object.workingDir ?? "";
     return message;
   },
 };

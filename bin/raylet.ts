@@ -1,0 +1,189 @@
+// A node's raylet as a process: builds the real transport, arena, bulk socket and spawners around the Raylet class.
+import { isTrayError, type Logger, messageOf, Metrics, systemClock, systemRandom, TrayError } from "@tray/common";
+import { changedSettings, parseSystemConfig } from "@tray/config";
+import { BulkClient, BulkServer, type BulkSource, SharedArena } from "@tray/object-store";
+import { daemonExitCodes, faultPlanVariable, newNodeId, type ProcessAddress, type RayletProcessConfig, toFixedPoint, trayVersion } from "@tray/protocol";
+import {
+  arenaPath,
+  detectCpus,
+  detectGpus,
+  detectMemory,
+  divideMemory,
+  FileLogStore,
+  PidRecord,
+  processExists,
+  ProcessSpawners,
+  procMemoryProbe,
+  Raylet,
+  removeDeadArenas,
+} from "@tray/raylet";
+import { Endpoint, FaultPlan, GrpcTransport } from "@tray/rpc";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
+import { exitCodeOf, openLogger, readProcessConfig, readTokenFile, watchProcess } from "./shared/daemon.js";
+
+const logBytesMax = 64 * 2 ** 20;
+/** A close that takes longer than this is cut short: whoever stops us waits. */
+const closeMaxMs = 20_000;
+
+async function main(): Promise<void> {
+  const config = readProcessConfig<RayletProcessConfig>();
+  const logger = openLogger(config);
+  // Whoever starts us reads this line; the log has it too.
+  const fail = (error: unknown): never => {
+    logger.error("the raylet could not start", { error, code: isTrayError(error) ? error.code : undefined, hint: isTrayError(error) ? error.hint : undefined });
+    const hint = isTrayError(error) && error.hint !== undefined ? `\n${error.hint}` : "";
+    process.stderr.write(`${messageOf(error)}${hint}\n`);
+    process.exit(codeOf(error));
+  };
+  process.on("uncaughtException", (error) => {
+    logger.error("a bug ended the raylet", { error });
+    process.exit(daemonExitCodes.internal); // workers read the end of their pipes and follow
+  });
+  await start(config, logger).catch(fail);
+}
+
+async function start(config: RayletProcessConfig, logger: Logger): Promise<void> {
+  const systemConfig = parseSystemConfig(config.systemConfig);
+  const nodeId = newNodeId(systemRandom);
+  const uid = process.getuid?.() ?? 0;
+  const logsDir = join(config.sessionDir, "logs");
+  mkdirSync(dirname(config.addressFile), { recursive: true });
+
+  const pids = new PidRecord(`${config.addressFile}.pids`, process.pid);
+  const killed = pids.takeOver();
+  if (killed === undefined) throw new TrayError("CONFLICT", `another raylet runs from ${config.addressFile}`, { hint: "stop it first (tray stop)" });
+  const arenas = removeDeadArenas(config.shmDir, uid);
+  if (killed > 0 || arenas.length > 0) logger.warn("removed what a crashed raylet left", { processes: killed, arenas });
+
+  const memoryBytes = detectMemory();
+  const divided = divideMemory(memoryBytes, config.shmDir);
+  const total = toFixedPoint({
+    CPU: detectCpus(),
+    GPU: detectGpus(),
+    memory: divided.heap,
+    ...config.resources,
+    [`node:${config.advertiseHost}`]: 1,
+    ...(config.isHead ? { "node:__internal_head__": 1 } : {}),
+  });
+  const arena = SharedArena.create(arenaPath(config.shmDir, uid, nodeId, process.pid), config.objectStoreBytes ?? divided.arena);
+  process.once("exit", () => arena.unlink());
+
+  const token = readTokenFile(config.tokenFile);
+  const { tlsDir } = config;
+  const tls = tlsDir === undefined ? undefined : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
+  const plan = config.faults ?? process.env[faultPlanVariable];
+  const metrics = new Metrics();
+  const endpoint = new Endpoint({
+    transport: new GrpcTransport({ tls }),
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    metrics,
+    self: { kind: "raylet", id: nodeId, incarnation: systemRandom.hex(8), version: trayVersion, nodeVersion: process.versions.node },
+    token,
+    faults: plan === undefined || plan === "" ? undefined : FaultPlan.parse(plan),
+  });
+  const common = { gcsAddress: config.gcsAddress, bindHost: config.bindHost, advertiseHost: config.advertiseHost, sessionDir: config.sessionDir, logLevel: config.logLevel, watchPid: process.pid, nodeId };
+  const secrets = { ...(config.tokenFile === undefined ? {} : { tokenFile: config.tokenFile }), ...(tlsDir === undefined ? {} : { tlsDir }), ...(config.faults === undefined ? {} : { faults: config.faults }) };
+  const spawners = new ProcessSpawners({
+    clock: systemClock,
+    env: process.env,
+    pids,
+    configDir: join(config.sessionDir, "run", nodeId),
+    logsDir,
+    logBytesMax,
+    workerCommand: config.workerCommand,
+    supervisorCommand: config.jobSupervisorCommand,
+    worker: { ...common, ...secrets, sessionName: config.sessionName, systemConfig: changedSettings(systemConfig) },
+    supervisor: { ...common, ...secrets },
+  });
+
+  let finish: (code: number) => void = () => undefined;
+  const raylet = new Raylet({
+    endpoint,
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    metrics,
+    config: systemConfig,
+    node: {
+      nodeId,
+      name: config.nodeName ?? `${hostname()}-${nodeId.slice(0, 4)}`,
+      host: config.advertiseHost,
+      hostname: hostname(),
+      isHead: config.isHead,
+      labels: config.labels,
+      total,
+      sessionDir: config.sessionDir,
+      pid: process.pid,
+    },
+    listen: `${config.bindHost}:${config.port}`,
+    gcsAddress: config.gcsAddress,
+    arena,
+    bulk: bulkOf(config, token ?? "", tls, logger),
+    workers: spawners,
+    supervisors: config.jobSupervisorCommand === undefined ? undefined : spawners.supervisors,
+    logs: new FileLogStore(logsDir),
+    probeProcess: processExists,
+    memory: procMemoryProbe(memoryBytes),
+    onEnded: ({ error }) => finish(error === undefined ? daemonExitCodes.ok : codeOf(error)),
+  });
+  const cleanUp = (): void => {
+    arena.unlink();
+    pids.close();
+    rmSync(config.addressFile, { force: true });
+    rmSync(join(config.sessionDir, "run", nodeId), { recursive: true, force: true });
+  };
+  finish = (code) => {
+    cleanUp();
+    logger.info("the raylet has ended", { code });
+    process.exit(code);
+  };
+  const stop = (why: string): void => {
+    systemClock.after(closeMaxMs, () => finish(daemonExitCodes.internal));
+    raylet.end(why);
+  };
+  process.on("SIGTERM", () => stop("SIGTERM"));
+  process.on("SIGINT", () => stop("SIGINT"));
+  watchProcess(config.watchPid, () => stop(`process ${config.watchPid}, to which this node belongs, ended`));
+
+  let address: string;
+  try {
+    address = await raylet.start();
+  } catch (error) {
+    await raylet.close("it could not start");
+    cleanUp();
+    throw error;
+  }
+  const record: ProcessAddress = { pid: process.pid, address, startedAt: systemClock.wallMs(), nodeId };
+  writeFileSync(`${config.addressFile}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+  renameSync(`${config.addressFile}.new`, config.addressFile);
+  logger.info("the raylet serves", { nodeId, address, arena: arena.path });
+}
+
+type Tls = { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer } | undefined;
+
+function bulkOf(config: RayletProcessConfig, token: string, tls: Tls, logger: Logger): ConstructorParameters<typeof Raylet>[0]["bulk"] {
+  let server: BulkServer | undefined;
+  return {
+    client: new BulkClient({ clock: systemClock, token, ...(tls === undefined ? {} : { tls }) }),
+    serve: async (source: BulkSource) => {
+      server = new BulkServer({ clock: systemClock, source, token, logger, ...(tls === undefined ? {} : { tls: { ...tls, requestCert: true, rejectUnauthorized: true } }) });
+      const port = await server.listen(config.bindHost, config.bulkPort).catch((error: unknown) => {
+        throw new TrayError("CONFLICT", `the bulk port ${config.bindHost}:${config.bulkPort} cannot be bound: ${messageOf(error)}`);
+      });
+      return `${config.advertiseHost}:${port}`;
+    },
+    close: async () => server?.close(),
+  };
+}
+
+function codeOf(error: unknown): number {
+  if (isTrayError(error, "OBJECT_STORE_FULL")) return daemonExitCodes.config; // the node's configuration does not fit this machine
+  if (isTrayError(error, "NODE_DIED")) return daemonExitCodes.conflict;
+  return exitCodeOf(error);
+}
+
+void main();

@@ -1,0 +1,191 @@
+// ActorCaller: this process's calls to one actor, in order.
+//
+// Owns:     the queue of calls not yet sent, calls in flight, the actor's state as last published, the session with its worker.
+// Not mine: retry budgets and results (submitter.ts), the subscription itself (gcs-link.ts).
+// Crosses:  in: enqueue, ready, publication, done. out: ActorCallerHost.
+//
+// Invariants
+//   A1. calls leave in the order of their submission, each once per incarnation; one whose arguments are missing holds back those behind it.
+//   A2. a call in flight when its worker is lost waits for the actor's fate, then fails or goes back to its place; it is never sent to the same incarnation twice.
+//   A3. nothing is sent to an actor that is not ALIVE, or to an address of an older incarnation.
+import { Deque } from "@tray/common";
+import { type ActorInfo, ActorState, type ErrorInfo } from "@tray/protocol";
+import type { Session } from "@tray/rpc";
+import { errorInfo } from "./failures.js";
+import type { TaskEntry } from "./task-entry.js";
+
+export interface ActorCallerHost {
+  dial(address: string): Session;
+  push(session: Session, tasks: TaskEntry[], incarnation: number): void;
+  fail(task: TaskEntry, error: ErrorInfo): void;
+  /** Takes a retry from the call's budget. */
+  takeRetry(task: TaskEntry): boolean;
+  endOfTurn(fn: () => void): void;
+}
+
+export class ActorCaller {
+  private readonly queue = new Deque<TaskEntry>();
+  private readonly inflight = new Map<number, TaskEntry>();
+  private info: ActorInfo | undefined;
+  private session: Session | undefined;
+  private incarnation = -1;
+  private nextSequence = 0;
+  private scheduled = false;
+  /** The creator's registration failed: no publication will ever come. */
+  private refused: ErrorInfo | undefined;
+
+  constructor(
+    readonly actorId: string,
+    private readonly host: ActorCallerHost,
+  ) {}
+
+  get pending(): number {
+    return this.queue.length + this.inflight.size;
+  }
+  get state(): ActorInfo | undefined {
+    return this.info;
+  }
+
+  enqueue(task: TaskEntry, again: boolean): void {
+    const dead = this.deathError();
+    if (dead !== undefined) {
+      this.host.endOfTurn(() => this.host.fail(task, dead));
+      return;
+    }
+    this.inflight.delete(task.number);
+    if (!again) this.queue.push(task);
+    else this.insertInOrder(task);
+    this.schedule();
+  }
+
+  ready(): void {
+    this.schedule();
+  }
+
+  withdraw(task: TaskEntry): void {
+    this.queue.removeFirst((t) => t === task);
+    this.schedule();
+  }
+
+  /** The worker that has a call, for cancel. */
+  sessionOf(task: TaskEntry): Session | undefined {
+    return this.inflight.has(task.number) ? this.session : undefined;
+  }
+
+  done(number: number): TaskEntry | undefined {
+    const task = this.inflight.get(number);
+    this.inflight.delete(number);
+    return task;
+  }
+
+  /** Registration was refused (name taken) or the class cannot be created: every call fails with `error`. */
+  refuse(error: ErrorInfo): void {
+    this.refused = error;
+    this.failAll(error);
+  }
+
+  published(info: ActorInfo): void {
+    const before = this.info;
+    if (before !== undefined && (info.incarnation < before.incarnation || (before.state === ActorState.DEAD && info.state !== ActorState.DEAD))) return; // stale
+    this.info = info;
+    if (info.state === ActorState.ALIVE && info.address !== undefined) {
+      if (this.incarnation !== info.incarnation || this.session === undefined) this.connect(info.incarnation, info.address.endpoint);
+      return;
+    }
+    if (info.state === ActorState.DEAD) {
+      this.session = undefined;
+      this.failAll(this.deathError() as ErrorInfo);
+      return;
+    }
+    if (info.state === ActorState.RESTARTING) {
+      this.session = undefined;
+      this.fateKnown(errorInfo("ACTOR_UNAVAILABLE", `${describe(info)} is restarting; this call was in flight when it died and was not retried: it may or may not have run`, {
+        hint: "set maxTaskRetries to have calls repeated after a restart",
+        details: { actorId: info.actorId },
+      }));
+    }
+  }
+
+  private connect(incarnation: number, address: string): void {
+    // What was in flight to an earlier life has met its fate by now.
+    if (this.incarnation !== incarnation && this.inflight.size > 0) {
+      this.fateKnown(errorInfo("ACTOR_UNAVAILABLE", `actor ${this.actorId} was restarted while this call was in flight and was not retried: it may or may not have run`, {
+        details: { actorId: this.actorId },
+      }));
+    }
+    this.incarnation = incarnation;
+    this.nextSequence = 0;
+    const session = this.host.dial(address);
+    this.session = session;
+    session.onLost(() => {
+      if (this.session === session) this.session = undefined; // A2: wait for the GCS to say what happened
+    });
+    this.schedule();
+  }
+
+  /** Calls in flight to a lost worker: back to their place, or failed. */
+  private fateKnown(error: ErrorInfo): void {
+    const calls = [...this.inflight.values()];
+    this.inflight.clear();
+    for (const task of calls) {
+      if (this.host.takeRetry(task)) {
+        task.attempt++;
+        task.state = "queued";
+        this.insertInOrder(task);
+      } else this.host.fail(task, error);
+    }
+    this.schedule();
+  }
+
+  private failAll(error: ErrorInfo): void {
+    const calls = [...this.inflight.values(), ...this.queue];
+    this.inflight.clear();
+    this.queue.clear();
+    for (const task of calls) this.host.fail(task, error);
+  }
+
+  private deathError(): ErrorInfo | undefined {
+    if (this.refused !== undefined) return this.refused;
+    if (this.info?.state !== ActorState.DEAD) return undefined;
+    return this.info.deathCause ?? errorInfo("ACTOR_DIED", `${describe(this.info)} is dead`, { details: { actorId: this.actorId } });
+  }
+
+  private insertInOrder(task: TaskEntry): void {
+    const rest: TaskEntry[] = [];
+    for (let head = this.queue.peek(); head !== undefined && head.number < task.number; head = this.queue.peek()) rest.push(this.queue.shift() as TaskEntry);
+    this.queue.unshift(task);
+    for (let i = rest.length - 1; i >= 0; i--) this.queue.unshift(rest[i] as TaskEntry);
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    this.host.endOfTurn(() => {
+      this.scheduled = false;
+      this.sendReady();
+    });
+  }
+
+  private sendReady(): void {
+    const { session } = this;
+    if (session === undefined || this.info?.state !== ActorState.ALIVE) return; // A3
+    const batch: TaskEntry[] = [];
+    for (let head = this.queue.peek(); head !== undefined; head = this.queue.peek()) {
+      if (head.state !== "queued") {
+        if (head.state === "waiting") break; // A1
+        this.queue.shift(); // ended meanwhile (cancelled, failed dependency)
+        continue;
+      }
+      this.queue.shift();
+      head.state = "pushed";
+      head.sequence = this.nextSequence++;
+      this.inflight.set(head.number, head);
+      batch.push(head);
+    }
+    if (batch.length > 0) this.host.push(session, batch, this.incarnation);
+  }
+}
+
+function describe(info: ActorInfo): string {
+  return `actor ${info.spec?.name !== undefined && info.spec.name !== "" ? `"${info.spec.name}"` : info.actorId} (${info.spec?.className ?? "class unknown"})`;
+}

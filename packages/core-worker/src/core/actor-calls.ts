@@ -1,0 +1,167 @@
+// ActorCalls: the actors that this process calls or created.
+//
+// Owns:     one ActorCaller per actor, creations under way, who waits for an actor to be ready.
+// Not mine: order within an actor (actor-caller.ts), the actor table (GCS).
+import { type Clock, isTrayError, type Logger, messageOf, type TrayError } from "@tray/common";
+import { type ActorInfo, type ActorSpec, ActorState, type ErrorInfo, type TaskDone, type TasksDone, WorkerService } from "@tray/protocol";
+import type { Session } from "@tray/rpc";
+import { ActorCaller } from "./actor-caller.js";
+import { errorInfo, errorInfoOf } from "./failures.js";
+import type { GcsLink } from "./gcs-link.js";
+import { newTemplates } from "./leases.js";
+import type { Peers } from "./peers.js";
+import type { Submitter } from "./submitter.js";
+import type { TaskEntry } from "./task-entry.js";
+
+const callsOnSession = Symbol("calls");
+
+export interface ActorWaiter {
+  resolve(): void;
+  reject(error: ErrorInfo): void;
+}
+
+export class ActorCalls {
+  private readonly callers = new Map<string, ActorCaller>();
+  private readonly waiters = new Map<string, Set<ActorWaiter>>();
+
+  constructor(
+    private readonly gcs: GcsLink,
+    private readonly peers: Peers,
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+    private readonly submitter: () => Submitter,
+    private readonly answered: (session: Session, task: TaskEntry, done: TaskDone) => void,
+  ) {}
+
+  /** Registers the actor; calls may be queued before it answers. */
+  create(spec: ActorSpec, getIfExists: boolean): void {
+    this.callerOf(spec.actorId);
+    this.gcs.client.registerActor({ spec, getIfExists }, { timeoutMs: 0, retry: true }).then(
+      ({ info }) => {
+        if (info !== undefined) this.published(spec.actorId, info);
+      },
+      (error: unknown) => this.refuse(spec.actorId, errorInfoOf(error)),
+    );
+  }
+  refuse(actorId: string, error: ErrorInfo): void {
+    this.callerOf(actorId).refuse(error);
+    this.settleWaiters(actorId, error);
+    this.gcs.unsubscribe(channelOf(actorId));
+  }
+
+  enqueued(task: TaskEntry, again: boolean): void {
+    this.callerOf(task.template.options.actorId as string).enqueue(task, again);
+  }
+  ready(task: TaskEntry): void {
+    this.callerOf(task.template.options.actorId as string).ready();
+  }
+  withdraw(task: TaskEntry): void {
+    this.callerOf(task.template.options.actorId as string).withdraw(task);
+  }
+  cancelPushed(task: TaskEntry, force: boolean, recursive: boolean): void {
+    const session = this.callers.get(task.template.options.actorId as string)?.sessionOf(task);
+    session?.client(WorkerService).cancelTask({ number: task.number, force, recursive });
+  }
+
+  /** Resolves when the actor is ALIVE, rejects when it is dead or was refused. Answers how to stop waiting. */
+  whenReady(actorId: string, waiter: ActorWaiter): () => void {
+    const caller = this.callerOf(actorId);
+    const { state } = caller;
+    if (state?.state === ActorState.ALIVE) {
+      waiter.resolve();
+      return () => undefined;
+    }
+    if (state?.state === ActorState.DEAD) {
+      waiter.reject(state.deathCause ?? errorInfo("ACTOR_DIED", `actor ${actorId} is dead`));
+      return () => undefined;
+    }
+    let set = this.waiters.get(actorId);
+    if (set === undefined) {
+      set = new Set();
+      this.waiters.set(actorId, set);
+    }
+    set.add(waiter);
+    return () => set.delete(waiter);
+  }
+
+  /** No handle of this process is left: stop following it, once nothing is queued. */
+  forget(actorId: string): void {
+    const caller = this.callers.get(actorId);
+    if (caller === undefined || caller.pending > 0) return;
+    this.callers.delete(actorId);
+    this.gcs.unsubscribe(channelOf(actorId));
+  }
+
+  tasksDone(session: Session, message: TasksDone): void {
+    const callers = session.local.get(callsOnSession) as Set<ActorCaller> | undefined;
+    if (callers === undefined) return;
+    for (const done of message.tasks) {
+      for (const caller of callers) {
+        const task = caller.done(done.number);
+        if (task === undefined) continue;
+        this.answered(session, task, done);
+        break;
+      }
+    }
+  }
+
+  private published(actorId: string, info: ActorInfo): void {
+    const caller = this.callers.get(actorId);
+    if (caller === undefined) return;
+    caller.published(info);
+    if (info.state === ActorState.ALIVE) this.settleWaiters(actorId, undefined);
+    else if (info.state === ActorState.DEAD) this.settleWaiters(actorId, info.deathCause ?? errorInfo("ACTOR_DIED", `actor ${actorId} is dead`));
+  }
+
+  private settleWaiters(actorId: string, error: ErrorInfo | undefined): void {
+    const set = this.waiters.get(actorId);
+    this.waiters.delete(actorId);
+    if (set === undefined) return;
+    for (const waiter of set) {
+      if (error === undefined) waiter.resolve();
+      else waiter.reject(error);
+    }
+  }
+
+  private callerOf(actorId: string): ActorCaller {
+    let caller = this.callers.get(actorId);
+    if (caller !== undefined) return caller;
+    const made = new ActorCaller(actorId, {
+      dial: (address) => this.peers.worker(address),
+      push: (session, tasks, incarnation) => this.push(session, made, tasks, incarnation),
+      fail: (task, error) => this.submitter().fail(task, error),
+      takeRetry: (task) => this.submitter().takeRetry(task),
+      endOfTurn: (fn) => this.clock.endOfTurn(fn),
+    });
+    caller = made;
+    this.callers.set(actorId, caller);
+    this.gcs.subscribe(channelOf(actorId), (publication) => {
+      if (publication.body?.$case === "actor") this.published(actorId, publication.body.value);
+      else if (publication.gap) this.reread(actorId);
+    });
+    return caller;
+  }
+
+  private reread(actorId: string): void {
+    this.gcs.client.getActor({ actorId, name: "", namespace: "" }, { timeoutMs: 0, retry: true }).then(
+      ({ info }) => {
+        if (info !== undefined) this.published(actorId, info);
+      },
+      (error: TrayError | unknown) => this.logger.warn("an actor's state could not be read", { actorId, error: isTrayError(error) ? error.code : messageOf(error) }),
+    );
+  }
+
+  private push(session: Session, caller: ActorCaller, tasks: TaskEntry[], incarnation: number): void {
+    let callers = session.local.get(callsOnSession) as Set<ActorCaller> | undefined;
+    if (callers === undefined) {
+      callers = new Set();
+      session.local.set(callsOnSession, callers);
+    }
+    callers.add(caller);
+    const templates = newTemplates(session, tasks);
+    const submitter = this.submitter();
+    session.client(WorkerService).pushTasks({ templates, tasks: tasks.map((task) => ({ ...submitter.toWire(task), incarnation })), leaseId: "" });
+  }
+}
+
+const channelOf = (actorId: string): string => `actor/${actorId}`;

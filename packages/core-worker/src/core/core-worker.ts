@@ -1,0 +1,562 @@
+// CoreWorker: the I/O half of a driver or worker. This file only wires its parts together:
+//
+//   user's thread ──ToCore──▶ CoreWorker ─┬─ Submitter ── Leases / ActorCalls ──▶ raylets, workers
+//                 ◀──ToUser──             ├─ ReferenceTable ── Registrar ──▶ owners
+//                                         ├─ ObjectFetcher ──▶ owners, the node's raylet
+//                                         └─ Executor ◀── pushed tasks (workers)
+//
+// It has no clock, network or thread of its own: a simulation runs the same code.
+import { type Clock, type Logger, messageOf, TrayError } from "@tray/common";
+import {
+  type Address,
+  CallerService,
+  type Client,
+  type GcsService,
+  LeaseHolderService,
+  type NodeInfo,
+  OwnerService,
+  RayletService,
+  type RefArg,
+  type RefInfo,
+  type ResolveReply,
+  type SchedulingStrategy,
+  SubscriberService,
+  type TaskDone,
+  taskPrefix,
+  type WorkerId,
+  type JobId,
+  WorkerService,
+  objectIdOf,
+} from "@tray/protocol";
+import type { Endpoint, Session } from "@tray/rpc";
+import type { ActorCreation, ReturnValue, TemplateOptions, ToCore } from "../thread/to-core.js";
+import type { ToUser } from "../thread/to-user.js";
+import { ActorCalls } from "./actor-calls.js";
+import { type ClusterCalls, clusterCalls } from "./cluster-calls.js";
+import { Executor } from "./executor.js";
+import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
+import type { GcsLink } from "./gcs-link.js";
+import type { LeaseGroupLimits } from "./lease/group.js";
+import { Leases } from "./leases.js";
+import type { ObjectEntry } from "./object-entry.js";
+import { ObjectFetcher } from "./object-fetcher.js";
+import { Peers } from "./peers.js";
+import { ReferenceTable } from "./reference-table.js";
+import { Registrar } from "./registrar.js";
+import { Requests } from "./requests.js";
+import { Submitter } from "./submitter.js";
+import { Template, type TaskEntry } from "./task-entry.js";
+
+export interface CoreWorkerOptions {
+  readonly endpoint: Endpoint;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly user: ToUser;
+  readonly kind: "driver" | "worker";
+  readonly self: Address;
+  readonly node: NodeInfo;
+  readonly gcs: GcsLink;
+  /** Up and registered at. */
+  readonly raylet: Session;
+  /** Writes [offset, offset + length) of the node's arena: for values that come from the user's thread as bytes. */
+  readonly arena: { write(offset: number, length: number): Uint8Array };
+  /** Shared with the user's thread: see Executor. */
+  readonly claims: Int32Array;
+  /** Drivers know it from the start, workers learn it with their first task. */
+  readonly job: { readonly jobId: string; readonly namespace: string; readonly workingDir: string } | undefined;
+  readonly process: { killSelf(reason: string): void; exit(code: number): void };
+  readonly limits?: LeaseGroupLimits;
+}
+
+const giveUpMs = 10_000;
+const handleSuffix = "f".repeat(16);
+
+/** The object id under which handles of an actor are counted. */
+export const handleObjectId = (actorId: string): string => actorId + handleSuffix;
+export const isHandleObject = (objectId: string): boolean => objectId.endsWith(handleSuffix);
+
+export class CoreWorker implements ToCore {
+  readonly references: ReferenceTable;
+  readonly submitter: Submitter;
+  readonly leases: Leases;
+  readonly actors: ActorCalls;
+  readonly executor: Executor;
+  readonly fetcher: ObjectFetcher;
+  readonly gcs: GcsLink;
+  private readonly peers: Peers;
+  private readonly registrar: Registrar;
+  private readonly requests: Requests;
+  private readonly templates = new Map<number, Template>();
+  private readonly calls: ClusterCalls;
+  private readonly functionsPut = new Map<string, Promise<unknown>>();
+  private job: CoreWorkerOptions["job"];
+  private readonly writing = new Map<string, number>();
+  private closed = false;
+
+  constructor(private readonly o: CoreWorkerOptions) {
+    const { endpoint, clock, logger, user } = o;
+    this.job = o.job;
+    this.peers = new Peers(endpoint, giveUpMs);
+    this.peers.adopt(o.node.raylet, o.raylet);
+    this.gcs = o.gcs;
+    this.references = new ReferenceTable({
+      freed: (entry, state) => this.freed(entry, state),
+      returned: (entry) => this.returned(entry),
+      lineageEnded: (task) => this.submitter.forget(task),
+    });
+    this.registrar = new Registrar(() => this.references, this.peers, clock);
+    this.submitter = new Submitter(this.references, logger, {
+      runnable: (task, first) => this.leases.runnable(task, first),
+      callEnqueued: (task, again) => this.actors.enqueued(task, again),
+      callReady: (task) => this.actors.ready(task),
+      withdraw: (task) => (task.template.options.actorId === undefined ? this.leases : this.actors).withdraw(task),
+      cancelPushed: (task, force, recursive) => (task.template.options.actorId === undefined ? this.leases : this.actors).cancelPushed(task, force, recursive),
+      adoptContained: (contained) => contained.map((ref) => this.adoptRef(ref)),
+      self: () => o.self,
+    });
+    this.leases = new Leases(this.peers, clock, logger, o.node.raylet, () => this.submitter, this.answered, o.limits);
+    this.actors = new ActorCalls(this.gcs, this.peers, clock, logger, () => this.submitter, this.answered);
+    this.fetcher = new ObjectFetcher(this.references, this.peers, clock, logger, {
+      raylet: () => this.raylet,
+      self: () => o.self,
+      node: () => this.nodeAddress,
+      missing: (entry, nodeIds) => this.submitter.missing(entry, nodeIds),
+    });
+    this.executor = new Executor(user, o.claims, this.references, this.fetcher, this.registrar, clock, logger, {
+      getFunction: (jobId, functionId) => this.gcs.client.getFunction({ jobId, functionId }, { timeoutMs: 0, retry: true }),
+      blocked: (leaseId, blocked) => this.raylet.taskBlocked({ leaseId, blocked }),
+      activity: (taskName) => this.raylet.workerActivity({ taskName, meanTaskMs: 0 }),
+      node: () => this.nodeAddress,
+      self: () => o.self,
+      cancelChildren: (execId) => this.cancelChildren(execId),
+      killSelf: (reason) => o.process.killSelf(reason),
+      leave: (reason) => this.leave(reason),
+      joinJob: (job) => {
+        this.job ??= job;
+      },
+      slotEntry: (slot) => this.references.bySlot(slot),
+    });
+    this.requests = new Requests(user, this.references, this.fetcher, this.executor);
+    this.calls = clusterCalls(this, o);
+    this.serve(endpoint);
+    this.watchCluster();
+  }
+
+  /** Ends what this process holds elsewhere. The endpoint is its creator's to close. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.leases.close();
+  }
+
+  // ── ToCore ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+  putFunction(functionId: string, blob: Uint8Array): void {
+    const jobId = this.job?.jobId ?? "";
+    const put = this.gcs.client.putFunction({ jobId, functionId, blob: blob as Buffer }, { timeoutMs: 0, retry: true });
+    this.functionsPut.set(functionId, put);
+    put.then(
+      () => this.functionsPut.delete(functionId),
+      (error: unknown) => this.o.logger.error("a function could not be stored", { functionId, error }),
+    );
+  }
+
+  defineTemplate(templateId: number, options: TemplateOptions): void {
+    const { jobId, namespace, workingDir } = this.job ?? { jobId: "", namespace: "", workingDir: "" };
+    const requirements = {
+      resources: { amounts: { ...options.resources } },
+      strategy: strategyOf(options.strategy),
+      labelSelector: { ...options.labelSelector },
+      runtimeEnvJson: "",
+      runtimeEnvHash: "",
+      jobId,
+    };
+    const wire = {
+      templateId,
+      taskPrefix: taskPrefix(jobId as JobId, this.o.self.workerId as WorkerId),
+      jobId,
+      functionId: options.functionId,
+      name: options.name,
+      numReturns: options.numReturns,
+      streaming: false,
+      requirements: options.actorId === undefined ? requirements : undefined,
+      caller: this.o.self,
+      actorId: options.actorId ?? "",
+      method: options.method ?? "",
+      namespace,
+      maxCalls: options.maxCalls ?? 0,
+      concurrencyGroup: options.concurrencyGroup ?? "",
+      timeoutMs: options.timeoutMs ?? 0,
+      workingDir,
+    };
+    this.templates.set(templateId, new Template(templateId, options, wire, requirements));
+  }
+
+  submit(templateId: number, number: number, firstSlot: number, parent: number, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void {
+    const template = this.templates.get(templateId);
+    if (template === undefined) throw new Error(`template ${templateId} is not defined`);
+    this.submitter.submit(template, number, firstSlot, parent, args, this.entriesOf(argSlots), this.entriesOf(heldSlots));
+  }
+
+  createActor(slot: number, creation: ActorCreation, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void {
+    const handle = this.references.own(handleObjectId(creation.actorId), undefined, 0);
+    this.references.bind(slot, handle);
+    const refs = this.entriesOf(argSlots);
+    const held = this.entriesOf(heldSlots);
+    // The constructor's arguments are held as long as the actor: it may be made again (semantics.md §4).
+    handle.contained = [...refs, ...held];
+    for (const entry of handle.contained) entry.containers++;
+    let missing = 0;
+    const begin = (): void => this.registerActor(creation, args, refs);
+    for (const entry of refs) {
+      if (entry.owner !== undefined || entry.ready) continue;
+      missing++;
+      this.references.whenReady(entry, () => {
+        if (--missing === 0) begin();
+      });
+    }
+    if (missing === 0) begin();
+  }
+
+  get(requestId: number, inTask: boolean, slots: readonly number[]): void {
+    this.requests.get(requestId, inTask, this.entriesOf(slots));
+  }
+  wait(requestId: number, inTask: boolean, numReturns: number, fetchLocal: boolean, slots: readonly number[]): void {
+    this.requests.wait(requestId, inTask, numReturns, fetchLocal, this.entriesOf(slots));
+  }
+  forget(requestId: number): void {
+    this.requests.forget(requestId);
+  }
+
+  put(slot: number, number: number, value: Uint8Array, heldSlots: readonly number[]): void {
+    const entry = this.references.own(this.putId(number), undefined, 0);
+    this.references.bind(slot, entry);
+    this.references.resolve(entry, { kind: "value", value }, this.entriesOf(heldSlots));
+  }
+
+  create(requestId: number, slot: number, number: number, objectId: string, size: number, heldSlots: readonly number[]): void {
+    let owner: Address | undefined = this.o.self;
+    let id = objectId;
+    if (slot !== 0) {
+      id = this.putId(number);
+      const entry = this.references.own(id, undefined, 0);
+      this.references.bind(slot, entry);
+      const held = this.entriesOf(heldSlots);
+      entry.contained = held.length === 0 ? undefined : held;
+      for (const inner of held) inner.containers++;
+      this.writing.set(id, size);
+    } else owner = this.executor.callerOf(number) ?? owner;
+    this.raylet.createObject({ objectId: id, size, owner }, { timeoutMs: 0, retry: true }).then(
+      ({ offset, exists }) => this.o.user.reply(requestId, true, JSON.stringify({ objectId: id, offset, exists })),
+      (error: unknown) => {
+        this.putFailed(id, error);
+        this.replyFailed(requestId, error);
+      },
+    );
+  }
+
+  seal(requestId: number, objectId: string): void {
+    this.raylet.sealObject({ objectId, abort: false }, { timeoutMs: 0, retry: true }).then(
+      () => {
+        this.putStored(objectId);
+        this.o.user.reply(requestId, true, "{}");
+      },
+      (error: unknown) => {
+        this.putFailed(objectId, error);
+        this.replyFailed(requestId, error);
+      },
+    );
+  }
+
+  putLarge(slot: number, number: number, value: Uint8Array, heldSlots: readonly number[]): void {
+    const objectId = this.putId(number);
+    const entry = this.references.own(objectId, undefined, 0);
+    this.references.bind(slot, entry);
+    entry.contained = this.entriesOf(heldSlots);
+    for (const inner of entry.contained) inner.containers++;
+    this.writing.set(objectId, value.length);
+    const store = async (): Promise<void> => {
+      const { offset, exists } = await this.raylet.createObject({ objectId, size: value.length, owner: this.o.self }, { timeoutMs: 0, retry: true });
+      if (!exists) this.o.arena.write(offset, value.length).set(value);
+      await this.raylet.sealObject({ objectId, abort: false }, { timeoutMs: 0, retry: true });
+      this.putStored(objectId);
+    };
+    store().catch((error: unknown) => this.putFailed(objectId, error));
+  }
+
+  adopt(slot: number, objectId: string, ownerWorkerId: string, ownerNodeId: string, ownerEndpoint: string): void {
+    this.references.bind(slot, this.adoptRef({ objectId, owner: { workerId: ownerWorkerId, nodeId: ownerNodeId, endpoint: ownerEndpoint } }));
+  }
+  release(slots: readonly number[]): void {
+    for (const slot of slots) this.references.releaseSlot(slot);
+  }
+  unpin(pinIds: readonly number[]): void {
+    this.fetcher.unpin(pinIds);
+  }
+  finished(execId: number, outcome: number, durationUs: number, returns: readonly ReturnValue[], error: Uint8Array, errorMessage: string): void {
+    this.executor.finished(execId, outcome, durationUs, returns, error, errorMessage);
+  }
+  cancel(slot: number, force: boolean, recursive: boolean): void {
+    const { task } = this.references.bySlot(slot);
+    if (task !== undefined) this.submitter.cancel(task, force, recursive);
+  }
+  call(requestId: number, method: string, json: string): void {
+    const handler = this.calls[method];
+    if (handler === undefined) {
+      this.replyFailed(requestId, new TrayError("SYSTEM", `unknown call ${method}`));
+      return;
+    }
+    this.requests.track(requestId, (signal) => handler(JSON.parse(json) as never, signal));
+  }
+
+  // ── what the parts share ───────────────────────────────────────────────────────────────────────────────────────────────
+  get raylet(): Client<typeof RayletService> {
+    return this.o.raylet.client(RayletService);
+  }
+  get gcsClient(): Client<typeof GcsService> {
+    return this.gcs.client;
+  }
+  get currentJob(): CoreWorkerOptions["job"] {
+    return this.job;
+  }
+  private get nodeAddress(): { nodeId: string; raylet: string; bulk: string } {
+    const { nodeId, raylet, bulk } = this.o.node;
+    return { nodeId, raylet, bulk };
+  }
+  private get prefix(): string {
+    return taskPrefix((this.job?.jobId ?? "") as JobId, this.o.self.workerId as WorkerId);
+  }
+  private putId(number: number): string {
+    return objectIdOf(this.prefix + number.toString(16).padStart(10, "0"), 0);
+  }
+
+  private entriesOf(slots: readonly number[]): ObjectEntry[] {
+    const entries = new Array<ObjectEntry>(slots.length);
+    for (let i = 0; i < slots.length; i++) entries[i] = this.references.bySlot(slots[i] as number);
+    return entries;
+  }
+
+  private adoptRef(ref: RefInfo): ObjectEntry {
+    const owner = ref.owner as Address;
+    if (owner.workerId === this.o.self.workerId) {
+      const known = this.references.get(ref.objectId);
+      if (known !== undefined) return known;
+      const lost = this.references.own(ref.objectId, undefined, 0);
+      this.references.resolve(lost, { kind: "failed", error: errorInfo("OBJECT_FREED", `object ${ref.objectId} was freed: no reference to it was left`) });
+      return lost;
+    }
+    const entry = this.references.borrow(ref.objectId, owner);
+    this.registrar.adopted(entry);
+    return entry;
+  }
+
+  private readonly answered = (session: Session, task: TaskEntry, done: TaskDone): void => {
+    this.submitter.done(task, done);
+    if (!done.needsConfirmation) return;
+    const confirm = (): void => session.client(WorkerService).confirmReturns({ numbers: [done.number] });
+    const settled = this.registrar.settled();
+    if (settled === undefined) confirm();
+    else void settled.then(confirm).catch((error: unknown) => this.o.logger.debug("confirmation not sent", { error: messageOf(error) }));
+  };
+
+  private registerActor(creation: ActorCreation, args: Uint8Array, refs: readonly ObjectEntry[]): void {
+    const failed = refs.find((entry) => entry.state.kind === "failed");
+    if (failed !== undefined && failed.state.kind === "failed") {
+      this.actors.refuse(creation.actorId, errorInfo("ACTOR_DIED", `actor ${creation.className} was not created: an argument of its constructor failed: ${failed.state.error.message}`, { cause: failed.state.error.cause }));
+      return;
+    }
+    const known: RefArg[] = refs.map((entry) => this.submitter.refArg(entry));
+    const base = {
+      strategy: strategyOf(creation.strategy),
+      labelSelector: { ...creation.labelSelector },
+      runtimeEnvJson: "",
+      runtimeEnvHash: "",
+      jobId: this.job?.jobId ?? "",
+    };
+    const start = async (): Promise<void> => {
+      await this.functionsPut.get(creation.functionId);
+      this.actors.create(
+        {
+          actorId: creation.actorId,
+          jobId: this.job?.jobId ?? "",
+          name: creation.name,
+          namespace: creation.namespace,
+          className: creation.className,
+          functionId: creation.functionId,
+          args: args as Buffer,
+          refs: known,
+          requirements: { ...base, resources: { amounts: { ...creation.placementResources } } },
+          lifetimeResources: { amounts: { ...creation.lifetimeResources } },
+          maxRestarts: creation.maxRestarts,
+          maxTaskRetries: creation.maxTaskRetries,
+          maxConcurrency: creation.maxConcurrency,
+          concurrencyGroups: { ...creation.concurrencyGroups },
+          detached: creation.detached,
+          owner: this.o.self,
+          methods: [...creation.methods],
+          maxPendingCalls: creation.maxPendingCalls,
+          workingDir: this.job?.workingDir ?? "",
+        },
+        creation.getIfExists,
+      );
+    };
+    start().catch((error: unknown) => this.actors.refuse(creation.actorId, errorInfoOf(error)));
+  }
+
+  /** A put of this process is in the arena. It may have been released meanwhile. */
+  private putStored(objectId: string): void {
+    const size = this.writing.get(objectId);
+    if (size === undefined) return; // a task's return: its caller owns it
+    this.writing.delete(objectId);
+    const entry = this.references.get(objectId);
+    if (entry?.state.kind === "pending") this.references.resolve(entry, { kind: "stored", size, nodes: [this.nodeAddress] });
+    else this.raylet.deleteObjects({ objectIds: [objectId] });
+  }
+  private putFailed(objectId: string, error: unknown): void {
+    this.writing.delete(objectId);
+    const entry = this.references.get(objectId);
+    if (entry?.owner === undefined && entry?.state.kind === "pending") this.references.resolve(entry, { kind: "failed", error: errorInfoOf(error) });
+  }
+
+  private freed(entry: ObjectEntry, state: ObjectEntry["state"]): void {
+    if (isHandleObject(entry.id)) {
+      const actorId = entry.id.slice(0, -handleSuffix.length);
+      this.gcs.client
+        .killActor({ actorId, noRestart: true, outOfScope: true, reason: "the last handle is gone" }, { timeoutMs: 0, retry: true })
+        .catch((error: unknown) => this.o.logger.debug("out-of-scope not told", { error: messageOf(error) }));
+      this.actors.forget(actorId);
+      return;
+    }
+    if (state.kind !== "stored") return;
+    for (const node of state.nodes) this.peers.raylet(node.raylet).client(RayletService).deleteObjects({ objectIds: [entry.id] });
+  }
+
+  private returned(entry: ObjectEntry): void {
+    this.registrar.returned(entry);
+    if (isHandleObject(entry.id)) this.actors.forget(entry.id.slice(0, -handleSuffix.length));
+  }
+
+  private cancelChildren(execId: number): void {
+    for (const task of [...this.submitter.all()]) if (task.parent === execId && task.state !== "done") this.submitter.cancel(task, false, true);
+  }
+
+  private leave(reason: string): void {
+    this.o.logger.info("leaving", { reason });
+    this.executor.sendAnswers();
+    this.close();
+    this.o.user.exit(0);
+  }
+
+  private replyFailed(requestId: number, error: unknown): void {
+    this.o.user.reply(requestId, false, JSON.stringify(failureOf(errorInfoOf(error))));
+  }
+
+  private serve(endpoint: Endpoint): void {
+    const raylet = (session: Session): string => session.remote;
+    endpoint.serve(LeaseHolderService, {
+      leaseGranted: (m, c) => this.leases.granted(raylet(c.session), m),
+      leaseSpillback: (m) => this.leases.spillback(m),
+      leaseRejected: (m, c) => this.leases.rejected(raylet(c.session), m),
+      leaseEnded: (m) => this.leases.ended(m),
+    });
+    endpoint.serve(CallerService, {
+      tasksDone: (m, c) => {
+        this.leases.tasksDone(c.session, m);
+        this.actors.tasksDone(c.session, m);
+      },
+    });
+    endpoint.serve(SubscriberService, { published: (m) => this.gcs.published(m) });
+    endpoint.serve(OwnerService, {
+      resolve: (m) => this.resolveFor(m.objectId, m.missingNodeIds),
+      addBorrower: (m, c) => {
+        const gone: string[] = [];
+        for (const objectId of m.objectIds) {
+          const entry = this.references.get(objectId);
+          if (entry === undefined || entry.state.kind === "freed") gone.push(objectId);
+          else this.references.addBorrower(entry, c.peer.id);
+        }
+        return { gone };
+      },
+      removeBorrower: (m, c) => {
+        for (const objectId of m.objectIds) {
+          const entry = this.references.get(objectId);
+          if (entry !== undefined) this.references.removeBorrower(entry, c.peer.id);
+        }
+      },
+      locationChanged: (m) => {
+        const entry = this.references.get(m.objectId);
+        if (entry === undefined || entry.state.kind !== "stored") {
+          if (m.added !== undefined) this.peers.raylet(m.added.raylet).client(RayletService).deleteObjects({ objectIds: [m.objectId] }); // freed meanwhile
+          return;
+        }
+        const added = m.added;
+        if (added !== undefined && !entry.state.nodes.some((n) => n.nodeId === added.nodeId)) entry.state.nodes.push(added);
+      },
+    });
+    if (this.o.kind === "worker") {
+      endpoint.serve(WorkerService, {
+        pushTasks: (m, c) => this.executor.push(c.session, m),
+        stealTasks: (m, c) => this.executor.steal(c.session, m),
+        cancelTask: (m, c) => this.executor.cancel(c.session, m),
+        confirmReturns: (m, c) => this.executor.confirm(c.session, m.numbers),
+        becomeActor: (m) => {
+          if (m.spec === undefined) throw new TrayError("INVALID_ARGUMENT", "becomeActor without a spec");
+          return this.executor.becomeActor(m.spec, m.incarnation);
+        },
+        exit: (m) => {
+          if (m.graceful) this.executor.drain(m.reason);
+          else this.leave(m.reason);
+        },
+      });
+    }
+  }
+
+  private resolveFor(objectId: string, missing: readonly string[]): Promise<ResolveReply> {
+    const entry = this.references.get(objectId);
+    if (entry === undefined) {
+      return Promise.resolve({ state: { $case: "error", value: errorInfo("OBJECT_LOST", `object ${objectId} is not known to its owner: it was freed`) }, contained: [] });
+    }
+    if (entry.state.kind === "stored" && (missing.length > 0 || entry.state.nodes.length === 0)) this.submitter.missing(entry, missing);
+    return new Promise((resolve) => {
+      this.references.whenReady(entry, () => {
+        const { state } = entry;
+        if (state.kind === "value") resolve({ state: { $case: "value", value: state.value as Buffer }, contained: [] });
+        else if (state.kind === "stored") resolve({ state: { $case: "stored", value: { size: state.size, nodes: state.nodes } }, contained: [] });
+        else if (state.kind === "failed") resolve({ state: { $case: "error", value: state.error }, contained: [] });
+      });
+    });
+  }
+
+  private watchCluster(): void {
+    if (this.o.kind === "driver") {
+      const jobId = this.job?.jobId ?? "";
+      this.gcs.subscribe(`logs/${jobId}`, (p) => {
+        if (p.body?.$case === "logs") this.o.user.logs(JSON.stringify(p.body.value));
+      });
+      this.gcs.subscribe(`errors/${jobId}`, (p) => {
+        if (p.body?.$case === "error") this.o.user.logs(JSON.stringify({ notice: p.body.value.message, kind: p.body.value.kind }));
+      });
+    }
+    this.gcs.subscribe("nodes", (p) => {
+      if (p.body?.$case !== "node" || p.body.value.endWallMs === 0) return;
+      this.nodeDied(p.body.value.nodeId, p.body.value.raylet);
+    });
+    this.gcs.subscribe("workers", (p) => {
+      if (p.body?.$case === "worker") this.references.borrowerDied(p.body.value.workerId);
+    });
+  }
+
+  /** Copies there are gone; what has no other copy is made again when it is used. */
+  private nodeDied(nodeId: string, raylet: string): void {
+    if (raylet !== this.o.node.raylet) this.peers.forget(raylet, `node ${nodeId.slice(0, 8)} died`);
+    for (const entry of this.references.all()) {
+      const { state } = entry;
+      if (state.kind === "stored" && state.nodes.some((n) => n.nodeId === nodeId)) entry.state = { ...state, nodes: state.nodes.filter((n) => n.nodeId !== nodeId) };
+    }
+  }
+}
+
+function strategyOf(strategy: TemplateOptions["strategy"]): SchedulingStrategy {
+  if (strategy === undefined) return { kind: { $case: "default", value: true } };
+  if (strategy.kind === "spread") return { kind: { $case: "spread", value: true } };
+  return { kind: { $case: "nodeAffinity", value: { nodeId: strategy.nodeId, soft: strategy.soft } } };
+}

@@ -1,0 +1,542 @@
+// Executor: tasks and actor calls that others pushed to this worker, from arrival to their answer.
+//
+// Owns:     executions (queued, handed over, running), exec templates, functions loaded, answers not yet sent, returned references not yet confirmed.
+// Not mine: running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
+// Crosses:  in: pushTasks, stealTasks, cancelTask, confirmReturns, becomeActor; finished from the user's thread. out: ToUser, CallerService.
+//
+// Invariants
+//   E1. every pushed task is answered exactly once, unless its caller is gone.
+//   E2. tasks are handed over in order of arrival, arguments ready; calls of one caller to an actor in that caller's order, without exception.
+//   E3. a task handed over may be taken back only by winning its claim (0 → 2) against the user's thread (0 → 1).
+//   E4. an answer leaves after the references that stay here are known to their owners (docs/decisions/0004).
+import { type Clock, Deque, type Logger, messageOf } from "@tray/common";
+import {
+  type ActorSpec,
+  type Address,
+  type BecomeActorReply,
+  type CancelTask,
+  CallerService,
+  type ErrorInfo,
+  type GetFunctionReply,
+  type NodeAddress,
+  type PushTasks,
+  type RefArg,
+  type RefInfo,
+  type StealTasks,
+  type TaskDone,
+  TaskOutcome,
+  type TaskPush,
+  type TaskReturn,
+  type TaskTemplate,
+} from "@tray/protocol";
+import type { Session } from "@tray/rpc";
+import { outcomes, type ReturnValue } from "../thread/to-core.js";
+import type { ExecTemplate, Located, ToUser } from "../thread/to-user.js";
+import { errorInfo, errorInfoOf } from "./failures.js";
+import type { ObjectEntry } from "./object-entry.js";
+import type { ObjectFetcher } from "./object-fetcher.js";
+import type { ReferenceTable } from "./reference-table.js";
+import type { Registrar } from "./registrar.js";
+
+/** Size of the claim table shared with the user's thread; more executions are never handed over at once. */
+export const claimSlots = 4096;
+export const claimStates = { free: 0, claimed: 1, takenBack: 2 } as const;
+
+const handedMax = 1024;
+
+interface Execution {
+  readonly id: number;
+  readonly session: Session | undefined;
+  readonly template: KnownTemplate | undefined;
+  readonly push: TaskPush | undefined;
+  readonly leaseId: string;
+  located: readonly Located[];
+  /** resolving: arguments or function on their way. ready: may be handed over. handed: with the user's thread. */
+  state: "resolving" | "ready" | "handed";
+  failed: ErrorInfo | undefined;
+  becoming: ((reply: BecomeActorReply) => void) | undefined;
+}
+
+interface KnownTemplate {
+  readonly key: number;
+  readonly wire: TaskTemplate;
+  calls: number;
+}
+
+export interface ExecutorHost {
+  getFunction(jobId: string, functionId: string): Promise<GetFunctionReply>;
+  blocked(leaseId: string, blocked: boolean): void;
+  activity(taskName: string): void;
+  node(): NodeAddress;
+  self(): { workerId: string; nodeId: string; endpoint: string };
+  cancelChildren(execId: number): void;
+  /** Ends this process at once, whatever the user's thread does. */
+  killSelf(reason: string): void;
+  /** Ends this process when what was sent has arrived. */
+  leave(reason: string): void;
+  /** The worker belongs to this job from now on. */
+  joinJob(job: { jobId: string; namespace: string; workingDir: string }): void;
+  slotEntry(slot: number): ObjectEntry;
+}
+
+const blockedAfterMs = 2;
+const noLocated: readonly Located[] = Object.freeze([]);
+const templatesKey = Symbol("templates");
+const confirmKey = Symbol("unconfirmed");
+
+export class Executor {
+  private readonly queue = new Deque<Execution>();
+  private readonly callers = new Map<Session, Deque<Execution>>();
+  private readonly executions = new Map<number, Execution>();
+  private readonly functions = new Map<string, Promise<void> | true>();
+  private readonly answers = new Map<Session, TaskDone[]>();
+  private handed = 0;
+  private lastId = 0;
+  private lastTemplateKey = 0;
+  private answering = false;
+  private blockedGets = 0;
+  private toldBlocked = "";
+  private exiting = false;
+  private actor: ActorSpec | undefined;
+  private lastLease = "";
+
+  constructor(
+    private readonly user: ToUser,
+    private readonly claims: Int32Array,
+    private readonly references: ReferenceTable,
+    private readonly fetcher: ObjectFetcher,
+    private readonly registrar: Registrar,
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+    private readonly host: ExecutorHost,
+  ) {}
+
+  /** Tasks here that have not been answered. */
+  get pending(): number {
+    return this.executions.size;
+  }
+  get isActor(): boolean {
+    return this.actor !== undefined;
+  }
+
+  push(session: Session, message: PushTasks): void {
+    const templates = this.templatesOf(session);
+    for (const wire of message.templates) templates.set(wire.templateId, this.introduce(wire));
+    if (message.leaseId !== "") this.lastLease = message.leaseId;
+    for (const push of message.tasks) {
+      const template = templates.get(push.templateId);
+      if (template === undefined) {
+        this.answer(session, unstarted(push, TaskOutcome.SYSTEM_ERROR, errorInfo("SYSTEM", "a task came before its template")));
+        continue;
+      }
+      if (this.exiting) {
+        this.answer(session, unstarted(push, TaskOutcome.UNSTARTED));
+        continue;
+      }
+      const execution: Execution = {
+        id: ++this.lastId,
+        session,
+        template,
+        push,
+        leaseId: message.leaseId,
+        located: noLocated,
+        state: "resolving",
+        failed: undefined,
+        becoming: undefined,
+      };
+      this.executions.set(execution.id, execution);
+      this.lineOf(execution).push(execution);
+      const { functionId, jobId } = template.wire;
+      const functionReady = functionId === "" || this.functions.get(functionId) === true;
+      if (functionReady && push.refs.length === 0) execution.state = "ready";
+      else void this.prepare(execution, jobId, functionId, push.refs);
+    }
+    this.handOver();
+  }
+
+  /** Becomes an actor; resolves when its constructor has ended. */
+  becomeActor(spec: ActorSpec, incarnation: number): Promise<BecomeActorReply> {
+    this.actor = spec;
+    this.host.joinJob({ jobId: spec.jobId, namespace: spec.namespace, workingDir: spec.workingDir });
+    this.host.activity(spec.className);
+    return new Promise((resolve) => {
+      const execution: Execution = {
+        id: ++this.lastId,
+        session: undefined,
+        template: undefined,
+        push: undefined,
+        leaseId: "",
+        located: noLocated,
+        state: "resolving",
+        failed: undefined,
+        becoming: resolve,
+      };
+      this.executions.set(execution.id, execution);
+      void this.prepare(execution, spec.jobId, spec.functionId, spec.refs).then(() => {
+        if (execution.failed !== undefined) {
+          this.executions.delete(execution.id);
+          resolve({ error: execution.failed });
+          return;
+        }
+        execution.state = "handed";
+        this.handed++;
+        this.user.becomeActor(
+          execution.id,
+          {
+            actorId: spec.actorId,
+            jobId: spec.jobId,
+            namespace: spec.namespace,
+            name: spec.name,
+            className: spec.className,
+            functionId: spec.functionId,
+            maxConcurrency: Math.max(1, spec.maxConcurrency),
+            concurrencyGroups: spec.concurrencyGroups,
+            incarnation,
+            resources: spec.lifetimeResources?.amounts ?? {},
+            workingDir: spec.workingDir,
+          },
+          spec.args,
+          execution.located,
+        );
+      });
+    });
+  }
+
+  finished(execId: number, outcome: number, durationUs: number, returns: readonly ReturnValue[], error: Uint8Array, errorMessage: string): void {
+    const execution = this.executions.get(execId);
+    if (execution === undefined) return;
+    this.executions.delete(execId);
+    this.handed--;
+    const { session, push, template } = execution;
+    if (execution.becoming !== undefined) {
+      const failed = outcome === outcomes.error ? errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer }) : undefined;
+      const { becoming } = execution;
+      const reply = (): void => becoming({ error: failed });
+      const settled = this.registrar.settled(); // E4
+      if (settled === undefined) reply();
+      else void settled.then(reply);
+      return;
+    }
+    if (session === undefined || push === undefined || template === undefined) return;
+    const done: TaskDone = {
+      number: push.number,
+      attempt: push.attempt,
+      outcome: outcome === outcomes.ok || outcome === outcomes.exitActor ? TaskOutcome.OK : outcome === outcomes.cancelled ? TaskOutcome.CANCELLED : TaskOutcome.ERROR,
+      returns: [],
+      error: undefined,
+      durationUs,
+      needsConfirmation: false,
+    };
+    if (done.outcome === TaskOutcome.ERROR) done.error = errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer });
+    const held: ObjectEntry[] = [];
+    for (let i = 0; i < returns.length; i++) done.returns.push(this.returnOf(returns[i] as ReturnValue, held));
+    if (held.length > 0) this.holdUntilConfirmed(session, push.number, done, held);
+    template.calls++;
+    const leaving = outcome === outcomes.exitActor || (template.wire.maxCalls > 0 && template.calls >= template.wire.maxCalls);
+    const settled = this.registrar.settled();
+    if (settled === undefined) this.answer(session, done);
+    else void settled.then(() => this.answer(session, done)); // E4
+    if (leaving) this.beginExit(outcome === outcomes.exitActor ? "the actor exited on purpose" : `ran ${template.calls} calls (maxCalls)`);
+    this.handOver();
+  }
+
+  steal(session: Session, message: StealTasks): void {
+    const wanted = message.numbers.length === 0 ? undefined : new Set(message.numbers);
+    this.giveBack((e) => e.session === session && (wanted === undefined || wanted.has((e.push as TaskPush).number)));
+    // An answer in any case, so that the thief knows that the attempt is over: an empty one.
+    if (!this.answers.has(session)) this.answers.set(session, []);
+    this.scheduleAnswers();
+  }
+
+  cancel(session: Session, message: CancelTask): void {
+    for (const execution of this.executions.values()) {
+      if (execution.session !== session || execution.push?.number !== message.number) continue;
+      if (message.recursive) this.host.cancelChildren(execution.id);
+      if (this.takeBack(execution)) {
+        this.answer(session, unstarted(execution.push, TaskOutcome.CANCELLED));
+        this.handOver();
+      } else if (message.force && this.actor === undefined) this.host.killSelf("cancelled with force");
+      else this.user.cancelExec(execution.id);
+      return;
+    }
+  }
+
+  confirm(session: Session, numbers: readonly number[]): void {
+    const unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
+    for (const number of numbers) {
+      const held = unconfirmed?.get(number);
+      unconfirmed?.delete(number);
+      if (held !== undefined) for (const entry of held) this.references.unuse(entry);
+    }
+  }
+
+  /** The caller is gone: what it has queued here is dropped; nobody would take the answer. */
+  callerLost(session: Session): void {
+    this.answers.delete(session);
+    for (const execution of [...this.executions.values()]) if (execution.session === session) this.takeBack(execution);
+    this.callers.delete(session);
+    const unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
+    if (unconfirmed !== undefined) this.confirm(session, [...unconfirmed.keys()]);
+    this.handOver();
+  }
+
+  /** User code of a task waits for something that is not there. Paired with unblocked(). */
+  blockedBegin(): void {
+    this.blockedGets++;
+    if (this.blockedGets > 1 || this.actor !== undefined) return;
+    this.clock.after(blockedAfterMs, () => {
+      if (this.blockedGets === 0 || this.toldBlocked !== "" || this.handed === 0) return;
+      this.toldBlocked = this.lastLease;
+      this.host.blocked(this.toldBlocked, true);
+      this.giveBack(() => true); // they would wait behind a task that waits, perhaps for them
+    });
+  }
+  blockedEnd(): void {
+    this.blockedGets--;
+    if (this.blockedGets > 0 || this.toldBlocked === "") return;
+    this.host.blocked(this.toldBlocked, false);
+    this.toldBlocked = "";
+  }
+
+  /** The user's thread is on its way out: give back what it will not start, and let answers leave. */
+  beginExit(reason: string): void {
+    if (this.exiting) return;
+    this.exiting = true;
+    this.giveBack(() => true);
+    this.scheduleAnswers();
+    this.leaveWhenDone(reason);
+  }
+
+  /** Who will own what an execution returns. */
+  callerOf(execId: number): Address | undefined {
+    return this.executions.get(execId)?.template?.wire.caller;
+  }
+
+  private leaveWhenDone(reason: string): void {
+    if (this.executions.size > 0 && this.actor !== undefined) {
+      this.clock.after(10, () => this.leaveWhenDone(reason));
+      return;
+    }
+    this.clock.endOfTurn(() => this.host.leave(reason));
+  }
+
+  /** Exit asked for by the raylet: gracefully means after what is queued. */
+  drain(reason: string): void {
+    if (this.executions.size === 0) {
+      this.exiting = true;
+      this.host.leave(reason);
+    } else this.clock.after(10, () => this.drain(reason));
+  }
+
+  private async prepare(execution: Execution, jobId: string, functionId: string, refs: readonly RefArg[]): Promise<void> {
+    try {
+      const [, located] = await Promise.all([functionId === "" ? undefined : this.load(jobId, functionId), Promise.all(refs.map((ref) => this.locate(ref)))]);
+      execution.located = located;
+      const failed = located.find((l) => l.kind === "failed");
+      if (failed !== undefined && failed.kind === "failed") {
+        execution.failed = { ...failed.failure, cause: failed.failure.cause as Buffer };
+        this.fetcher.unpin(pinsOf(located));
+      }
+    } catch (error) {
+      execution.failed = errorInfoOf(error);
+    }
+    if (execution.state === "resolving") execution.state = "ready";
+    if (!this.executions.has(execution.id)) this.fetcher.unpin(pinsOf(execution.located)); // given back meanwhile
+    this.handOver();
+  }
+
+  private locate(ref: RefArg): Promise<Located> {
+    const { known } = ref;
+    if (known?.$case === "value") return Promise.resolve({ kind: "value", value: known.value });
+    if (known?.$case === "error") return Promise.resolve({ kind: "failed", failure: known.value });
+    const info = ref.ref as RefInfo;
+    const owner = info.owner as NonNullable<RefInfo["owner"]>;
+    const mine = owner.workerId === this.host.self().workerId;
+    const entry = mine ? this.references.get(info.objectId) : this.references.borrow(info.objectId, owner);
+    if (entry === undefined) return Promise.resolve({ kind: "failed", failure: errorInfo("OBJECT_LOST", `object ${info.objectId} was freed by its owner, this very worker`) });
+    if (known?.$case === "stored" && !mine && entry.state.kind === "pending") this.references.resolve(entry, { kind: "stored", size: known.value.size, nodes: known.value.nodes });
+    return this.fetcher.locate(entry);
+  }
+
+  private load(jobId: string, functionId: string): Promise<void> | true {
+    const known = this.functions.get(functionId);
+    if (known !== undefined) return known;
+    const loading = this.host.getFunction(jobId, functionId).then(
+      ({ blob }) => {
+        this.functions.set(functionId, true);
+        this.user.loadFunction(functionId, blob);
+      },
+      (error: unknown) => {
+        this.functions.delete(functionId);
+        throw error;
+      },
+    );
+    this.functions.set(functionId, loading);
+    return loading;
+  }
+
+  private introduce(wire: TaskTemplate): KnownTemplate {
+    const key = ++this.lastTemplateKey;
+    if (wire.actorId === "") {
+      this.host.joinJob({ jobId: wire.jobId, namespace: wire.namespace, workingDir: wire.workingDir });
+      this.host.activity(wire.name);
+    }
+    const template: ExecTemplate = {
+      jobId: wire.jobId,
+      namespace: wire.namespace,
+      functionId: wire.functionId,
+      name: wire.name,
+      numReturns: wire.numReturns,
+      taskPrefix: wire.taskPrefix,
+      actorId: wire.actorId,
+      method: wire.method,
+      concurrencyGroup: wire.concurrencyGroup,
+      callerWorkerId: wire.caller?.workerId ?? "",
+      resources: wire.requirements?.resources?.amounts ?? {},
+      workingDir: wire.workingDir,
+    };
+    this.user.execTemplate(key, template);
+    return { key, wire, calls: 0 };
+  }
+
+  private templatesOf(session: Session): Map<number, KnownTemplate> {
+    let templates = session.local.get(templatesKey) as Map<number, KnownTemplate> | undefined;
+    if (templates === undefined) {
+      templates = new Map();
+      session.local.set(templatesKey, templates);
+      session.onLost(() => this.callerLost(session));
+    }
+    return templates;
+  }
+
+  private lineOf(execution: Execution): Deque<Execution> {
+    if (this.actor === undefined) return this.queue;
+    const session = execution.session as Session;
+    let line = this.callers.get(session);
+    if (line === undefined) {
+      line = new Deque();
+      this.callers.set(session, line);
+    }
+    return line;
+  }
+
+  private handOver(): void {
+    if (this.actor === undefined) {
+      // Ready ones in order; one that still waits for arguments lets others pass.
+      const passed: Execution[] = [];
+      while (this.handed < handedMax) {
+        const next = this.queue.shift();
+        if (next === undefined) break;
+        if (next.state === "ready") this.hand(next);
+        else passed.push(next);
+      }
+      for (let i = passed.length - 1; i >= 0; i--) this.queue.unshift(passed[i] as Execution);
+      return;
+    }
+    for (const line of this.callers.values()) {
+      for (let head = line.peek(); head !== undefined && head.state === "ready" && this.handed < handedMax; head = line.peek()) {
+        line.shift();
+        this.hand(head); // E2
+      }
+    }
+  }
+
+  private hand(execution: Execution): void {
+    const { id, push, template, session } = execution;
+    if (push === undefined || template === undefined || session === undefined) return;
+    if (execution.failed !== undefined) {
+      this.executions.delete(id);
+      const outcome = execution.failed.code === "TASK_ERROR" || execution.failed.code.startsWith("OBJECT") ? TaskOutcome.ERROR : TaskOutcome.SYSTEM_ERROR;
+      this.answer(session, unstarted(push, outcome, execution.failed));
+      return;
+    }
+    execution.state = "handed";
+    this.handed++;
+    const claim = id % claimSlots;
+    Atomics.store(this.claims, claim, claimStates.free);
+    this.user.execute(id, claim, template.key, push.number, push.attempt, push.args, execution.located);
+  }
+
+  /** Removes an execution that has not begun. False when it runs. */
+  private takeBack(execution: Execution): boolean {
+    if (execution.push === undefined) return false;
+    if (execution.state === "handed") {
+      const claim = execution.id % claimSlots;
+      if (Atomics.compareExchange(this.claims, claim, claimStates.free, claimStates.takenBack) !== claimStates.free) return false; // E3
+      this.handed--; // the user's thread gives its pins back when it comes to it
+    } else {
+      (this.actor === undefined ? this.queue : this.callers.get(execution.session as Session))?.removeFirst((e) => e === execution);
+      this.fetcher.unpin(pinsOf(execution.located));
+    }
+    this.executions.delete(execution.id);
+    return true;
+  }
+
+  private giveBack(which: (execution: Execution) => boolean): void {
+    for (const execution of [...this.executions.values()].reverse()) {
+      if (execution.push === undefined || execution.session === undefined || !which(execution)) continue;
+      if (this.takeBack(execution)) this.answer(execution.session, unstarted(execution.push, TaskOutcome.UNSTARTED));
+    }
+  }
+
+  private returnOf(value: ReturnValue, held: ObjectEntry[]): TaskReturn {
+    const contained: RefInfo[] = [];
+    for (const slot of value.contained) {
+      const entry = this.host.slotEntry(slot);
+      this.references.use(entry);
+      held.push(entry);
+      contained.push({ objectId: entry.id, owner: entry.owner ?? this.host.self() });
+    }
+    if (value.value !== undefined) return { where: { $case: "value", value: value.value as Buffer }, contained };
+    return { where: { $case: "stored", value: { size: value.size, nodes: [this.host.node()] } }, contained };
+  }
+
+  private holdUntilConfirmed(session: Session, number: number, done: TaskDone, held: ObjectEntry[]): void {
+    done.needsConfirmation = true;
+    let unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
+    if (unconfirmed === undefined) {
+      unconfirmed = new Map();
+      session.local.set(confirmKey, unconfirmed);
+    }
+    unconfirmed.set(number, held);
+  }
+
+  private answer(session: Session, done: TaskDone): void {
+    let batch = this.answers.get(session);
+    if (batch === undefined) {
+      batch = [];
+      this.answers.set(session, batch);
+    }
+    batch.push(done);
+    this.scheduleAnswers();
+  }
+
+  private scheduleAnswers(): void {
+    if (this.answering) return;
+    this.answering = true;
+    this.clock.endOfTurn(() => this.sendAnswers());
+  }
+
+  /** Sends what has been answered. Called at the end of the turn, and at once when the process is about to end. */
+  sendAnswers(): void {
+    this.answering = false;
+    for (const [session, tasks] of this.answers) {
+      try {
+        session.client(CallerService).tasksDone({ tasks, workerExiting: this.exiting });
+      } catch (error) {
+        this.logger.debug("answers dropped: the caller is gone", { error: messageOf(error) });
+      }
+    }
+    this.answers.clear();
+  }
+}
+
+function pinsOf(located: readonly Located[]): number[] {
+  const pins: number[] = [];
+  for (const one of located) if (one.kind === "stored") pins.push(one.pinId);
+  return pins;
+}
+
+function unstarted(push: TaskPush, outcome: TaskOutcome, error?: ErrorInfo): TaskDone {
+  return { number: push.number, attempt: push.attempt, outcome, returns: [], error, durationUs: 0, needsConfirmation: false };
+}

@@ -1,0 +1,43 @@
+// Building the failures that travel: ErrorInfo on the wire, Failure between the threads.
+import { type ErrorCode, isTrayError, messageOf } from "@tray/common";
+import type { ErrorInfo, WorkerExit } from "@tray/protocol";
+import type { Failure } from "../thread/to-user.js";
+
+const noCause = Buffer.alloc(0);
+
+export function errorInfo(code: ErrorCode, message: string, options: { hint?: string; details?: Record<string, unknown>; cause?: Buffer } = {}): ErrorInfo {
+  return {
+    code,
+    message,
+    hint: options.hint ?? "",
+    detailsJson: options.details === undefined ? "" : JSON.stringify(options.details),
+    cause: options.cause ?? noCause,
+  };
+}
+
+export function errorInfoOf(error: unknown): ErrorInfo {
+  if (!isTrayError(error)) return errorInfo("SYSTEM", messageOf(error));
+  return errorInfo(error.code, error.message, {
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    ...(error.details === undefined ? {} : { details: error.details }),
+  });
+}
+
+export const failureOf = (error: ErrorInfo): Failure => error;
+
+/** "worker 1a2b… (pid 123 on node 3c4d…) exited with code 1". */
+export function describeExit(exit: WorkerExit): string {
+  const who = `worker ${exit.workerId.slice(0, 8)} (pid ${exit.pid} on node ${exit.nodeId.slice(0, 8)})`;
+  if (exit.message !== "") return `${who}: ${exit.message}`;
+  if (exit.signal !== "") return `${who} was killed by ${exit.signal}`;
+  if (exit.exitCode !== undefined) return `${who} exited with code ${exit.exitCode}`;
+  return `${who} died`;
+}
+
+/** The error of a task whose worker died and whose retries are spent. */
+export function workerCrashed(taskName: string, exit: WorkerExit, attempts: number): ErrorInfo {
+  const tail = exit.stderrTail.length === 0 ? "" : `\nlast lines of its stderr:\n  ${exit.stderrTail.join("\n  ")}`;
+  return errorInfo("WORKER_CRASHED", `task ${taskName} failed after ${attempts} attempt${attempts === 1 ? "" : "s"}: ${describeExit(exit)}${tail}`, {
+    details: { nodeId: exit.nodeId, pid: exit.pid, workerId: exit.workerId, exitCode: exit.exitCode, signal: exit.signal, reason: exit.reason, stderrTail: exit.stderrTail },
+  });
+}

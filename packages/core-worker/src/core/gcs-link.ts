@@ -1,0 +1,71 @@
+// GcsLink: this process's session with the GCS and its subscriptions.
+//
+// Owns:     the session (dialled on first use), the set of channels, the version last seen of each.
+// Not mine: what publications mean: listeners by channel.
+//
+// Invariants
+//   G1. after every fresh session all channels are subscribed again, each from the version last seen: nothing published meanwhile is missed, or a gap is told.
+import type { Logger } from "@tray/common";
+import { type Client, GcsService, type Publication, type PublishBatch } from "@tray/protocol";
+import type { Endpoint, Session } from "@tray/rpc";
+
+export type PublicationListener = (publication: Publication) => void;
+
+export class GcsLink {
+  private session: Session | undefined;
+  private readonly channels = new Map<string, { listener: PublicationListener; version: number }>();
+  private dirty = false;
+
+  constructor(
+    private readonly endpoint: Endpoint,
+    private readonly address: string,
+    private readonly endOfTurn: (fn: () => void) => void,
+    private readonly logger: Logger,
+  ) {}
+
+  get connected(): Session {
+    if (this.session === undefined) {
+      this.session = this.endpoint.connect(this.address, { reconnect: "forever" });
+      this.session.opened().catch((error: unknown) => this.logger.warn("the GCS cannot be reached", { error }));
+      this.session.onFresh(() => this.resubscribe()); // G1
+    }
+    return this.session;
+  }
+
+  get client(): Client<typeof GcsService> {
+    return this.connected.client(GcsService);
+  }
+
+  subscribe(channel: string, listener: PublicationListener): void {
+    if (this.channels.has(channel)) return;
+    this.channels.set(channel, { listener, version: 0 });
+    this.changed();
+  }
+  unsubscribe(channel: string): void {
+    if (this.channels.delete(channel)) this.changed();
+  }
+
+  published(batch: PublishBatch): void {
+    for (const publication of batch.publications) {
+      const channel = this.channels.get(publication.channel);
+      if (channel === undefined) continue;
+      channel.version = Math.max(channel.version, publication.version);
+      channel.listener(publication);
+    }
+  }
+
+  private changed(): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.endOfTurn(() => {
+      this.dirty = false;
+      this.resubscribe();
+    });
+  }
+
+  private resubscribe(): void {
+    if (this.channels.size === 0) return;
+    const subscriptions = [...this.channels].map(([channel, { version }]) => ({ channel, afterVersion: version }));
+    this.client.subscribe({ subscriptions }, { timeoutMs: 0 }).catch((error: unknown) => this.logger.debug("subscription interrupted; a fresh session repeats it", { error }));
+  }
+}

@@ -1,0 +1,63 @@
+// What a process knows about one object.
+import type { Address, ErrorInfo, NodeAddress } from "@tray/protocol";
+import { objectIdOf } from "@tray/protocol";
+import type { TaskEntry } from "./task-entry.js";
+
+/** Where an object's value is, as far as this process knows. `pending`: not yet made, or (borrowed) not yet asked for. */
+export type ObjectState =
+  | { readonly kind: "pending" }
+  | { readonly kind: "value"; readonly value: Uint8Array }
+  | { readonly kind: "stored"; readonly size: number; readonly nodes: NodeAddress[] }
+  | { readonly kind: "failed"; readonly error: ErrorInfo }
+  /** The count reached zero; only the lineage keeps the entry. */
+  | { readonly kind: "freed" };
+
+export type ReadyState = Exclude<ObjectState, { kind: "pending" } | { kind: "freed" }>;
+
+export const pendingState: ObjectState = Object.freeze({ kind: "pending" });
+export const freedState: ObjectState = Object.freeze({ kind: "freed" });
+
+/** Called once when the object is ready (value, stored or failed). */
+export type ReadyListener = (entry: ObjectEntry) => void;
+
+export class ObjectEntry {
+  state: ObjectState = pendingState;
+  /** Handles of this process's user thread. */
+  handles = 0;
+  /** Tasks submitted here, not yet ended, that use it as or inside an argument; and transient holds of this process. */
+  uses = 0;
+  /** Objects owned here whose value contains it. */
+  containers = 0;
+  /** Retained tasks that would need it to run again: keeps the entry, not the value. */
+  lineage = 0;
+  /** Other processes that hold it (owned objects). */
+  borrowers: Set<string> | undefined;
+  /** References inside the value, held as long as it (owned objects). */
+  contained: ObjectEntry[] | undefined;
+  listeners: ReadyListener[] | undefined;
+  /** Borrowed objects: the owner has confirmed this process as a borrower. */
+  registered = false;
+
+  constructor(
+    /** Undefined: this process owns it. */
+    readonly owner: Address | undefined,
+    /** The task that makes it; undefined for put and borrowed objects. */
+    readonly task: TaskEntry | undefined,
+    readonly index: number,
+    private idText: string | undefined,
+  ) {}
+
+  get id(): string {
+    this.idText ??= objectIdOf((this.task as TaskEntry).id, this.index);
+    return this.idText;
+  }
+
+  get ready(): boolean {
+    return this.state.kind !== "pending" && this.state.kind !== "freed";
+  }
+
+  /** True while anything at all needs the value. */
+  get inUse(): boolean {
+    return this.handles > 0 || this.uses > 0 || this.containers > 0 || (this.borrowers !== undefined && this.borrowers.size > 0);
+  }
+}

@@ -1,0 +1,173 @@
+// ReferenceTable: which objects this process knows, who holds them, and when they may go.
+//
+// Owns:     entries by id, handles by slot, all counts, borrowers of owned objects.
+// Not mine: fetching values (object-fetcher.ts), resubmitting tasks (submitter.ts), sending anything.
+// Crosses:  in: handle made or dropped, use begun or ended, borrower added or gone. out: ReferenceHost, called synchronously.
+//
+// Invariants
+//   T1. an owned object's value is freed exactly when handles, uses, containers and borrowers are all zero: never before, and then at once.
+//   T2. an entry stays in the table while it is in use or lineage needs it, and no longer.
+//   T3. dropping a container releases what it contains, after its own value is freed.
+import { invariant } from "@tray/common";
+import type { Address } from "@tray/protocol";
+import { freedState, ObjectEntry, pendingState, type ReadyListener, type ReadyState } from "./object-entry.js";
+import type { TaskEntry } from "./task-entry.js";
+
+export interface ReferenceHost {
+  /** The value of an owned object is not needed any more: delete every copy. `state` is what it was. */
+  freed(entry: ObjectEntry, state: ObjectEntry["state"]): void;
+  /** Nothing here holds a borrowed object any more: tell its owner, if it knows us. */
+  returned(entry: ObjectEntry): void;
+  /** No result of the task can be asked for again: its arguments need no lineage. */
+  lineageEnded(task: TaskEntry): void;
+}
+
+export class ReferenceTable {
+  private readonly entries = new Map<string, ObjectEntry>();
+  /** Index = slot; slots are small integers given out by the user's thread and reused by it. */
+  private readonly slots: (ObjectEntry | undefined)[] = [];
+
+  constructor(private readonly host: ReferenceHost) {}
+
+  get size(): number {
+    return this.entries.size;
+  }
+  get(id: string): ObjectEntry | undefined {
+    return this.entries.get(id);
+  }
+  all(): IterableIterator<ObjectEntry> {
+    return this.entries.values();
+  }
+
+  /** A new owned object, pending. */
+  own(id: string, task: TaskEntry | undefined, index: number): ObjectEntry {
+    const entry = new ObjectEntry(undefined, task, index, id);
+    this.entries.set(id, entry);
+    return entry;
+  }
+
+  /** The entry of an object that another process owns; made when unknown. */
+  borrow(id: string, owner: Address): ObjectEntry {
+    const known = this.entries.get(id);
+    if (known !== undefined) return known;
+    const entry = new ObjectEntry(owner, undefined, 0, id);
+    this.entries.set(id, entry);
+    return entry;
+  }
+
+  bind(slot: number, entry: ObjectEntry): void {
+    invariant(this.slots[slot] === undefined, () => `slot ${slot} is taken`);
+    this.slots[slot] = entry;
+    entry.handles++;
+  }
+  bySlot(slot: number): ObjectEntry {
+    const entry = this.slots[slot];
+    invariant(entry !== undefined, () => `no handle in slot ${slot}`);
+    return entry;
+  }
+  releaseSlot(slot: number): void {
+    const entry = this.slots[slot];
+    if (entry === undefined) return;
+    this.slots[slot] = undefined;
+    entry.handles--;
+    this.settle(entry);
+  }
+
+  use(entry: ObjectEntry): void {
+    entry.uses++;
+  }
+  unuse(entry: ObjectEntry): void {
+    invariant(entry.uses > 0, () => `use count of ${entry.id} below zero`);
+    entry.uses--;
+    this.settle(entry);
+  }
+
+  needForLineage(entry: ObjectEntry): void {
+    entry.lineage++;
+  }
+  unneedForLineage(entry: ObjectEntry): void {
+    entry.lineage--;
+    this.settle(entry);
+  }
+
+  addBorrower(entry: ObjectEntry, workerId: string): void {
+    entry.borrowers ??= new Set();
+    entry.borrowers.add(workerId);
+  }
+  removeBorrower(entry: ObjectEntry, workerId: string): void {
+    if (entry.borrowers?.delete(workerId) === true) this.settle(entry);
+  }
+  /** A process died: it borrows nothing any more. O(objects); deaths are rare. */
+  borrowerDied(workerId: string): void {
+    for (const entry of [...this.entries.values()]) this.removeBorrower(entry, workerId);
+  }
+
+  /** The object has a value (or failed). References inside it are held from now on (owned objects). */
+  resolve(entry: ObjectEntry, state: ReadyState, contained?: readonly ObjectEntry[]): void {
+    entry.state = state;
+    if (contained !== undefined && contained.length > 0) {
+      entry.contained = [...contained];
+      for (const inner of entry.contained) inner.containers++;
+    }
+    const { listeners } = entry;
+    if (listeners !== undefined) {
+      entry.listeners = undefined;
+      for (const listener of listeners) listener(entry);
+    }
+    if (!entry.inUse) this.settle(entry);
+  }
+
+  /** The value is gone and is being made again. */
+  unresolve(entry: ObjectEntry): void {
+    this.dropContained(entry);
+    entry.state = pendingState;
+  }
+
+  /** Calls `listener` now if the object is ready, else when it is. */
+  whenReady(entry: ObjectEntry, listener: ReadyListener): void {
+    if (entry.ready) {
+      listener(entry);
+      return;
+    }
+    entry.listeners ??= [];
+    entry.listeners.push(listener);
+  }
+  stopListening(entry: ObjectEntry, listener: ReadyListener): void {
+    if (entry.listeners === undefined) return;
+    const at = entry.listeners.indexOf(listener);
+    if (at >= 0) entry.listeners.splice(at, 1);
+  }
+
+  /** Frees what nothing holds (T1, T2). Safe to call at any time. */
+  settle(entry: ObjectEntry): void {
+    if (entry.inUse) return;
+    if (entry.owner !== undefined) {
+      if (this.entries.delete(entry.id)) this.host.returned(entry);
+      return;
+    }
+    if (entry.state.kind === "pending" && entry.task !== undefined && entry.task.state !== "done") {
+      // The task still runs; its result is dropped when it comes (resolve settles again).
+      return;
+    }
+    if (entry.state.kind !== "freed") {
+      const before = entry.state;
+      entry.state = freedState;
+      this.host.freed(entry, before);
+      this.dropContained(entry); // T3
+    }
+    if (entry.lineage > 0) return;
+    if (!this.entries.delete(entry.id)) return;
+    const { task } = entry;
+    if (task !== undefined && task.returns.every((r) => !this.entries.has(r.id))) this.host.lineageEnded(task);
+  }
+
+  private dropContained(entry: ObjectEntry): void {
+    const { contained } = entry;
+    if (contained === undefined) return;
+    entry.contained = undefined;
+    for (const inner of contained) {
+      inner.containers--;
+      this.settle(inner);
+    }
+  }
+}

@@ -1,0 +1,289 @@
+// Submitter: the tasks that this process submitted, from submission to their last result, and their lineage.
+//
+// Owns:     task entries, dependency waiting, retries, results into the reference table, lease groups by scheduling class.
+// Not mine: which worker gets what (lease/group.ts), actor queues (actor-caller.ts), sessions (SubmitterHost).
+// Crosses:  in: submit, done, lost, cancel, missing. out: groups and actors get ready tasks; SubmitterHost.
+//
+// Invariants
+//   U1. a task ends once: the first final answer counts, an answer of a stale attempt is dropped.
+//   U2. arguments are held from submission until the end; then only for lineage, and only while a stored result may be lost.
+//   U3. a system failure costs a retry only if the task may have started; tasks given back unstarted cost nothing.
+import type { Logger } from "@tray/common";
+import { type ErrorInfo, type ObjectLocations, type RefArg, type RefInfo, type TaskDone, TaskOutcome, type TaskPush, taskIdOf, type WorkerExit, objectIdOf } from "@tray/protocol";
+import { errorInfo, workerCrashed } from "./failures.js";
+import type { ObjectEntry } from "./object-entry.js";
+import type { ReferenceTable } from "./reference-table.js";
+import { TaskEntry, type Template } from "./task-entry.js";
+
+export interface SubmitterHost {
+  /** The task's owned arguments are there: hand it to its lease group. `first`: it was there before. */
+  runnable(task: TaskEntry, first: boolean): void;
+  /** An actor call takes its place in the caller's order, whether its arguments are there or not. `again`: sent before, goes by its number. */
+  callEnqueued(task: TaskEntry, again: boolean): void;
+  /** An actor call's arguments are there. */
+  callReady(task: TaskEntry): void;
+  /** Take a queued task back out of its lease group or actor queue. */
+  withdraw(task: TaskEntry): void;
+  /** Tell the worker that has it. */
+  cancelPushed(task: TaskEntry, force: boolean, recursive: boolean): void;
+  /** References inside a returned value: this process borrows them from now on. Entries by reference. */
+  adoptContained(contained: readonly RefInfo[]): ObjectEntry[];
+  self(): { workerId: string; nodeId: string; endpoint: string };
+}
+
+const inlineArgMax = 100 * 1024;
+const nothing: readonly ObjectEntry[] = Object.freeze([]);
+
+export class Submitter {
+  private readonly tasks = new Map<number, TaskEntry>();
+
+  constructor(
+    private readonly references: ReferenceTable,
+    private readonly logger: Logger,
+    private readonly host: SubmitterHost,
+  ) {}
+
+  get pendingCount(): number {
+    let count = 0;
+    for (const task of this.tasks.values()) if (task.state !== "done") count++;
+    return count;
+  }
+  get(number: number): TaskEntry | undefined {
+    return this.tasks.get(number);
+  }
+  all(): IterableIterator<TaskEntry> {
+    return this.tasks.values();
+  }
+
+  submit(template: Template, number: number, firstSlot: number, parent: number, args: Uint8Array, refs: readonly ObjectEntry[], held: readonly ObjectEntry[]): TaskEntry {
+    const task = new TaskEntry(template, number, args, refs.length === 0 ? nothing : refs, held.length === 0 ? nothing : held, parent);
+    const id = taskIdOf(template.wire.taskPrefix, number);
+    for (let i = 0; i < template.options.numReturns; i++) {
+      const entry = this.references.own(objectIdOf(id, i), task, i);
+      task.returns.push(entry);
+      this.references.bind(firstSlot + i, entry);
+    }
+    this.tasks.set(number, task);
+    this.begin(task, false);
+    return task;
+  }
+
+  /** What a worker needs to know of this attempt. Values that this process has are inlined. */
+  toWire(task: TaskEntry): TaskPush {
+    return {
+      number: task.number,
+      templateId: task.template.id,
+      attempt: task.attempt,
+      args: task.args as Buffer,
+      refs: task.refs.length === 0 ? [] : task.refs.map((entry) => this.refArg(entry)),
+      sequence: task.sequence,
+      incarnation: 0,
+    };
+  }
+
+  refArg(entry: ObjectEntry): RefArg {
+    const ref: RefInfo = { objectId: entry.id, owner: entry.owner ?? this.host.self() };
+    const { state } = entry;
+    if (state.kind === "value" && state.value.length <= inlineArgMax) return { ref, known: { $case: "value", value: state.value as Buffer } };
+    if (state.kind === "stored") return { ref, known: { $case: "stored", value: { size: state.size, nodes: state.nodes } } };
+    if (state.kind === "failed") return { ref, known: { $case: "error", value: state.error } };
+    return { ref, known: undefined };
+  }
+
+  /** A worker's answer. Answers whether the returned references must be confirmed to it. */
+  done(task: TaskEntry, done: TaskDone): void {
+    if (task.state === "done" || done.attempt !== task.attempt) return; // U1
+    switch (done.outcome) {
+      case TaskOutcome.OK:
+        this.succeed(task, done);
+        break;
+      case TaskOutcome.UNSTARTED:
+        if (task.cancelled) this.fail(task, cancelledError(task));
+        else this.requeue(task); // U3
+        break;
+      case TaskOutcome.CANCELLED:
+        this.fail(task, cancelledError(task));
+        break;
+      case TaskOutcome.ERROR:
+        if (task.template.options.retryExceptions && this.takeRetry(task)) this.retry(task);
+        else this.fail(task, done.error ?? errorInfo("SYSTEM", "the worker reported an error without saying which"));
+        break;
+      case TaskOutcome.SYSTEM_ERROR:
+        if (this.takeRetry(task)) this.retry(task);
+        else this.fail(task, done.error ?? errorInfo("SYSTEM", `task ${task.template.options.name} could not be run`));
+        break;
+    }
+  }
+
+  /** The worker that had it is gone. `exit`: how, when known. */
+  lost(task: TaskEntry, exit: WorkerExit): void {
+    if (task.state === "done") return;
+    if (task.cancelled) this.fail(task, cancelledError(task));
+    else if (this.takeRetry(task)) this.retry(task);
+    else this.fail(task, workerCrashed(task.template.options.name, exit, task.attempt + 1));
+  }
+
+  /** Back to its place, no attempt spent. */
+  requeue(task: TaskEntry): void {
+    task.state = "queued";
+    if (task.template.options.actorId === undefined) this.host.runnable(task, true);
+    else this.host.callEnqueued(task, true);
+  }
+
+  fail(task: TaskEntry, error: ErrorInfo): void {
+    if (task.state === "done") return;
+    task.state = "done";
+    for (const entry of task.returns) if (entry.state.kind === "pending") this.references.resolve(entry, { kind: "failed", error });
+    this.end(task, false);
+  }
+
+  cancel(task: TaskEntry, force: boolean, recursive: boolean): void {
+    if (task.state === "done" || task.cancelled) {
+      if (task.state === "pushed" && force) this.host.cancelPushed(task, true, recursive);
+      return;
+    }
+    task.cancelled = true;
+    if (task.state === "pushed") {
+      this.host.cancelPushed(task, force, recursive);
+      return;
+    }
+    this.host.withdraw(task);
+    this.fail(task, cancelledError(task));
+  }
+
+  /** Copies of a stored result are gone. With no copy left the producing task runs again, if it can. */
+  missing(entry: ObjectEntry, nodeIds: readonly string[]): void {
+    const { state } = entry;
+    if (state.kind !== "stored") return;
+    const left = state.nodes.filter((n) => !nodeIds.includes(n.nodeId));
+    if (left.length > 0) {
+      entry.state = { kind: "stored", size: state.size, nodes: left };
+      return;
+    }
+    this.references.unresolve(entry);
+    this.reconstruct(entry);
+  }
+
+  /** Makes a lost object pending again and its task run again, with whatever of its arguments is gone as well. */
+  reconstruct(entry: ObjectEntry): void {
+    const { task } = entry;
+    if (entry.state.kind === "freed") this.references.unresolve(entry);
+    const refuse = (reason: string): void => {
+      const error = errorInfo("OBJECT_RECONSTRUCTION_FAILED", `object ${entry.id} is lost with every node that had a copy, and cannot be made again: ${reason}`, {
+        details: { objectId: entry.id, reason },
+      });
+      this.references.resolve(entry, { kind: "failed", error });
+    };
+    if (task === undefined) {
+      refuse("it was made by put, which leaves no recipe");
+      return;
+    }
+    if (task.state !== "done") return; // already under way
+    if (task.template.options.actorId !== undefined) {
+      refuse("it was returned by an actor method");
+      return;
+    }
+    if (!this.tasks.has(task.number)) {
+      refuse("its lineage was dropped");
+      return;
+    }
+    if (!this.takeRetry(task)) {
+      refuse(`the retries of task ${task.template.options.name} are spent`);
+      return;
+    }
+    this.logger.info("running a task again for a lost object", { task: task.template.options.name, objectId: entry.id });
+    for (const input of [...task.refs, ...task.held]) {
+      this.references.use(input);
+      this.references.unneedForLineage(input);
+    }
+    task.state = "waiting";
+    task.attempt++;
+    for (const input of [...task.refs, ...task.held]) if (input.owner === undefined && input.state.kind === "freed") this.reconstruct(input);
+    this.begin(task, true);
+  }
+
+  /** No result of the task can be asked for any more. */
+  forget(task: TaskEntry): void {
+    if (task.state !== "done") return;
+    if (this.tasks.delete(task.number)) for (const input of [...task.refs, ...task.held]) this.references.unneedForLineage(input);
+  }
+
+  private begin(task: TaskEntry, again: boolean): void {
+    if (!again) {
+      for (const entry of task.refs) this.references.use(entry); // U2
+      for (const entry of task.held) this.references.use(entry);
+    }
+    if (task.template.options.actorId !== undefined) this.host.callEnqueued(task, again);
+    task.missing = 0;
+    for (const entry of task.refs) {
+      if (entry.owner !== undefined || entry.ready) continue;
+      task.missing++;
+      this.references.whenReady(entry, () => {
+        if (--task.missing === 0 && task.state === "waiting") this.argumentsReady(task);
+      });
+    }
+    if (task.missing === 0) this.argumentsReady(task);
+  }
+
+  private argumentsReady(task: TaskEntry): void {
+    const failed = task.refs.find((entry) => entry.state.kind === "failed");
+    if (failed !== undefined && failed.state.kind === "failed") {
+      if (task.template.options.actorId !== undefined) this.host.withdraw(task);
+      this.fail(task, failed.state.error);
+      return;
+    }
+    task.state = "queued";
+    if (task.template.options.actorId === undefined) this.host.runnable(task, false);
+    else this.host.callReady(task);
+  }
+
+  private succeed(task: TaskEntry, done: TaskDone): void {
+    task.state = "done";
+    let stored = false;
+    for (let i = 0; i < task.returns.length; i++) {
+      const entry = task.returns[i] as ObjectEntry;
+      const result = done.returns[i];
+      if (result === undefined) {
+        this.references.resolve(entry, {
+          kind: "failed",
+          error: errorInfo("SYSTEM", `task ${task.template.options.name} returned ${done.returns.length} values, ${task.returns.length} were expected`),
+        });
+        continue;
+      }
+      const contained = result.contained.length === 0 ? undefined : this.host.adoptContained(result.contained);
+      const { where } = result;
+      if (where?.$case === "stored") {
+        stored = true;
+        this.references.resolve(entry, { kind: "stored", size: where.value.size, nodes: [...(where.value as ObjectLocations).nodes] }, contained);
+      } else this.references.resolve(entry, { kind: "value", value: where?.value ?? Buffer.alloc(0) }, contained);
+    }
+    this.end(task, stored);
+  }
+
+  private end(task: TaskEntry, keepLineage: boolean): void {
+    const keep = keepLineage && task.template.options.actorId === undefined && task.returns.some((r) => r.inUse);
+    if (keep) {
+      for (const input of task.refs) this.references.needForLineage(input);
+      for (const input of task.held) this.references.needForLineage(input);
+    } else this.tasks.delete(task.number);
+    for (const input of task.refs) this.references.unuse(input);
+    for (const input of task.held) this.references.unuse(input);
+  }
+
+  /** Takes one retry from the task's budget. False when there is none, or it was cancelled. */
+  takeRetry(task: TaskEntry): boolean {
+    if (task.cancelled || task.retriesLeft === 0) return false;
+    if (task.retriesLeft > 0) task.retriesLeft--;
+    return true;
+  }
+
+  retry(task: TaskEntry): void {
+    task.attempt++;
+    task.state = "waiting";
+    this.begin(task, true);
+  }
+}
+
+export function cancelledError(task: TaskEntry): ErrorInfo {
+  return errorInfo("TASK_CANCELLED", `task ${task.template.options.name} was cancelled`, { details: { taskId: task.id } });
+}

@@ -1,0 +1,57 @@
+// A task as its submitter keeps it.
+import { Ewma } from "@tray/common";
+import { type Requirements, type TaskId, type TaskTemplate, taskIdOf } from "@tray/protocol";
+import type { TemplateOptions } from "../thread/to-core.js";
+import type { LeaseGroup } from "./lease/group.js";
+import type { ObjectEntry } from "./object-entry.js";
+
+/** What all tasks of one remote function with one set of options share, with what was learned about them. */
+export class Template {
+  /** Measured run time, ms. */
+  readonly meanMs = new Ewma(0.2);
+  group: LeaseGroup | undefined;
+
+  constructor(
+    readonly id: number,
+    readonly options: TemplateOptions,
+    readonly wire: TaskTemplate,
+    readonly requirements: Requirements,
+  ) {}
+}
+
+/**
+ * waiting: for arguments. queued: for a lease (or the actor). pushed: with a worker. done: answered for good.
+ * A done task is kept as lineage while one of its results may have to be made again.
+ */
+export type TaskState = "waiting" | "queued" | "pushed" | "done";
+
+export class TaskEntry {
+  state: TaskState = "waiting";
+  attempt = 0;
+  /** System failures that may still be retried; -1 = for ever. */
+  retriesLeft: number;
+  cancelled = false;
+  /** Arguments not ready yet. */
+  missing = 0;
+  returns: ObjectEntry[] = [];
+  /** Actor calls: position in this caller's order for the incarnation it was sent to. */
+  sequence = -1;
+
+  constructor(
+    readonly template: Template,
+    readonly number: number,
+    readonly args: Uint8Array,
+    /** Top-level reference arguments, in order. */
+    readonly refs: readonly ObjectEntry[],
+    /** References inside argument values. */
+    readonly held: readonly ObjectEntry[],
+    /** The execution in this process that submitted it; 0 = the driver's own code. */
+    readonly parent: number,
+  ) {
+    this.retriesLeft = template.options.maxRetries;
+  }
+
+  get id(): TaskId {
+    return taskIdOf(this.template.wire.taskPrefix, this.number);
+  }
+}

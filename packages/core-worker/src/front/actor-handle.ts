@@ -1,0 +1,171 @@
+// Actor classes and handles.
+import { newActorIdFrom } from "./ids.js";
+import { publicError } from "./errors.js";
+import type { ObjectRef, OwnerAddress, RefHost } from "./object-ref.js";
+import { type ActorOptions, checkMethodOptions, type MethodOptions, type ResolvedActor, resolveActorOptions } from "./options.js";
+import { shipFunction } from "./remote-function.js";
+import type { Runtime } from "./runtime.js";
+
+export const actorHandleBrand: unique symbol = Symbol.for("tray.ActorHandle") as never;
+export const actorInfo: unique symbol = Symbol.for("tray.actorInfo") as never;
+
+type AnyClass = new (...args: never[]) => object;
+
+/** What a handle says of its actor when it travels. */
+export interface ActorDescription {
+  readonly actorId: string;
+  readonly className: string;
+  readonly methods: readonly string[];
+  readonly maxTaskRetries: number;
+  readonly maxPendingCalls: number;
+  readonly owner: OwnerAddress;
+}
+
+/** Names of methods that a handle of the class offers. */
+export function methodsOf(cls: AnyClass): string[] {
+  const names = new Set<string>();
+  for (let proto: object | null = cls.prototype as object; proto !== null && proto !== Object.prototype; proto = Object.getPrototypeOf(proto) as object | null) {
+    for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(proto))) {
+      if (name !== "constructor" && typeof descriptor.value === "function") names.add(name);
+    }
+  }
+  return [...names];
+}
+
+/** Counts as a handle: an object whose slot keeps the actor alive. Slot 0: a handle from getActor, which does not. */
+export class HandleState {
+  private readonly templates = new Map<string, { id: number; numReturns: number }>();
+  private pendingCalls = 0;
+  readonly owner: OwnerAddress | undefined;
+  readonly isReleased = false;
+
+  constructor(
+    readonly runtime: Runtime,
+    readonly slot: number,
+    readonly description: ActorDescription,
+  ) {
+    this.owner = description.owner;
+  }
+
+  toString(): string {
+    return `ActorHandle(${this.description.className}, ${this.description.actorId})`;
+  }
+
+  call(method: string, args: readonly unknown[], options: MethodOptions): unknown {
+    const { runtime, description } = this;
+    const key = options === noOptions ? method : `${method}|${JSON.stringify(options, (_, v: unknown) => (typeof v === "function" ? v.name : v))}`;
+    let template = this.templates.get(key);
+    if (template === undefined) {
+      const checked = checkMethodOptions(options);
+      template = { id: runtime.takeTemplate(), numReturns: checked.numReturns ?? 1 };
+      runtime.core.defineTemplate(template.id, {
+        functionId: "",
+        name: options.name ?? `${description.className}.${method}`,
+        numReturns: template.numReturns,
+        resources: {},
+        maxRetries: checked.maxTaskRetries ?? description.maxTaskRetries,
+        retryExceptions: checked.retries.always,
+        actorId: description.actorId,
+        method,
+        concurrencyGroup: options.concurrencyGroup,
+      });
+      this.templates.set(key, template);
+    }
+    const limited = description.maxPendingCalls > 0;
+    if (limited && this.pendingCalls >= description.maxPendingCalls) {
+      throw publicError("PENDING_CALLS_LIMIT_EXCEEDED", `${this.toString()} has ${this.pendingCalls} calls not yet answered, its maxPendingCalls`, { hint: "await some before calling again" });
+    }
+    const refs = runtime.submit(template.id, template.numReturns, args, this.slot);
+    if (limited) this.countPending(refs[0]);
+    return template.numReturns === 1 ? refs[0] : template.numReturns === 0 ? undefined : refs;
+  }
+
+  private countPending(ref: ObjectRef<unknown> | undefined): void {
+    if (ref === undefined) return;
+    this.pendingCalls++;
+    const answered = (): void => {
+      this.pendingCalls--;
+    };
+    this.runtime.wait([ref], 1, undefined, false).then(answered, answered);
+  }
+}
+
+const noOptions: MethodOptions = Object.freeze({});
+
+/** The handle object that users hold: one property per method. */
+export function makeHandle(runtime: Runtime, slot: number, description: ActorDescription): object {
+  const state = new HandleState(runtime, slot, description);
+  const handle: Record<string | symbol, unknown> = {};
+  for (const method of description.methods) {
+    const bound = (options: MethodOptions): object => ({
+      remote: (...args: unknown[]) => state.call(method, args, options),
+      options: (more: MethodOptions) => {
+        checkMethodOptions(more);
+        return bound({ ...options, ...more });
+      },
+    });
+    Object.defineProperty(handle, method, { value: bound(noOptions), enumerable: true });
+  }
+  Object.defineProperty(handle, actorInfo, { value: { id: description.actorId } });
+  Object.defineProperty(handle, actorHandleBrand, { value: state });
+  Object.defineProperty(handle, "toString", { value: () => state.toString() });
+  Object.defineProperty(handle, Symbol.for("nodejs.util.inspect.custom"), { value: () => state.toString() });
+  if (slot !== 0) (runtime as RefHost).track(handle, slot);
+  return handle;
+}
+
+export function handleStateOf(value: unknown): HandleState | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  return (value as Record<symbol, HandleState | undefined>)[actorHandleBrand];
+}
+
+export class ActorClassCore {
+  private readonly resolved: ResolvedActor;
+
+  constructor(
+    private readonly current: () => Runtime,
+    readonly cls: AnyClass,
+    readonly given: ActorOptions,
+  ) {
+    this.resolved = resolveActorOptions(given);
+  }
+
+  create(args: readonly unknown[]): object {
+    const runtime = this.current();
+    const { resolved } = this;
+    const functionId = shipFunction(runtime, this.cls as unknown as (...args: never[]) => unknown);
+    const packed = runtime.packArguments(args);
+    const slot = runtime.takeSlot();
+    const actorId = newActorIdFrom(runtime.currentJobId);
+    const methods = methodsOf(this.cls);
+    const className = this.cls.name || "anonymous";
+    runtime.core.createActor(
+      slot,
+      {
+        actorId,
+        className,
+        functionId,
+        name: resolved.name,
+        namespace: resolved.namespace ?? runtime.currentNamespace,
+        getIfExists: resolved.getIfExists,
+        detached: resolved.detached,
+        placementResources: resolved.placement,
+        lifetimeResources: resolved.lifetime,
+        strategy: resolved.strategy,
+        labelSelector: resolved.labelSelector,
+        maxRestarts: resolved.maxRestarts,
+        maxTaskRetries: resolved.maxTaskRetries,
+        maxConcurrency: resolved.maxConcurrency,
+        concurrencyGroups: resolved.concurrencyGroups,
+        maxPendingCalls: resolved.maxPendingCalls,
+        methods,
+      },
+      packed.bytes,
+      packed.argSlots,
+      packed.heldSlots,
+    );
+    for (const ref of packed.temporary) ref.release();
+    return makeHandle(runtime, slot, { actorId, className, methods, maxTaskRetries: resolved.maxTaskRetries, maxPendingCalls: resolved.maxPendingCalls, owner: runtime.self });
+  }
+}
+

@@ -1,0 +1,57 @@
+// RemoteFunction: a function that runs elsewhere.
+import type { Codec } from "@tray/serialization";
+import type { ObjectRef } from "./object-ref.js";
+import { type ResolvedTask, resolveTaskOptions, type TaskOptions } from "./options.js";
+import type { Runtime } from "./runtime.js";
+
+export const remoteFunctionBrand: unique symbol = Symbol.for("tray.RemoteFunction") as never;
+
+type AnyFunction = (...args: never[]) => unknown;
+
+/** Functions already stored in the cluster's function table, per runtime. */
+const shipped = new WeakMap<Runtime, Map<AnyFunction, string>>();
+
+/** Stores `fn` in the function table once and answers its id. The closure is a snapshot of this moment. */
+export function shipFunction(runtime: Runtime, fn: AnyFunction): string {
+  let ids = shipped.get(runtime);
+  if (ids === undefined) {
+    ids = new Map();
+    shipped.set(runtime, ids);
+  }
+  const known = ids.get(fn);
+  if (known !== undefined) return known;
+  const codec: Codec = runtime.codec;
+  const held: number[] = [];
+  const { blob, hash } = codec.serializeFunction(fn, { held });
+  runtime.keepForJob(held);
+  runtime.core.putFunction(hash, blob);
+  ids.set(fn, hash);
+  return hash;
+}
+
+export class RemoteFunctionCore {
+  private readonly resolved: ResolvedTask;
+  private template: { runtime: Runtime; id: number } | undefined;
+
+  constructor(
+    private readonly current: () => Runtime,
+    readonly fn: AnyFunction,
+    readonly given: TaskOptions,
+  ) {
+    this.resolved = resolveTaskOptions(given);
+  }
+
+  submit(args: readonly unknown[]): ObjectRef<unknown> | ObjectRef<unknown>[] | undefined {
+    const runtime = this.current();
+    let { template } = this;
+    if (template === undefined || template.runtime !== runtime) {
+      const functionId = shipFunction(runtime, this.fn);
+      template = { runtime, id: runtime.takeTemplate() };
+      runtime.core.defineTemplate(template.id, { ...this.resolved.template, functionId, name: this.resolved.name ?? (this.fn.name || "anonymous") });
+      this.template = template;
+    }
+    const { numReturns } = this.resolved.template;
+    const refs = runtime.submit(template.id, numReturns, args, 0);
+    return numReturns === 1 ? refs[0] : numReturns === 0 ? undefined : refs;
+  }
+}

@@ -1,0 +1,92 @@
+// The bulk plane of a simulated cluster: the same port, the same errors, bytes copied in memory, time and faults by the simulation.
+import { type Clock, sleep, TrayError } from "@tray/common";
+import type { Bulk, BulkPull, BulkReadable, BulkSource } from "./bulk.js";
+
+export interface MemoryBulkOptions {
+  readonly clock: Clock;
+  /** How long `bytes` take from one node to another. Default: 0.1 ms + 1 ms a MiB. */
+  readonly durationMs?: (from: string, to: string, bytes: number) => number;
+  /** Asked before each chunk; an Error breaks the transfer off with it. For partitions and crashes. */
+  readonly fault?: (from: string, to: string, objectId: string) => Error | undefined;
+  /** Default 1 MiB: transfers of different nodes interleave, and faults strike, between chunks. */
+  readonly chunkBytes?: number;
+}
+
+/** Where simulated bulk servers are found by address. */
+export class MemoryBulkNetwork {
+  private readonly sources = new Map<string, BulkSource>();
+  constructor(private readonly options: MemoryBulkOptions) {}
+
+  /** @returns what ends it. Transfers under way break off. */
+  serve(address: string, source: BulkSource): () => void {
+    this.sources.set(address, source);
+    return () => {
+      if (this.sources.get(address) === source) this.sources.delete(address);
+    };
+  }
+
+  /** The client of the node whose own address is `from`. */
+  client(from: string): Bulk {
+    return new MemoryBulk(from, this.sources, this.options);
+  }
+}
+
+class MemoryBulk implements Bulk {
+  private closed: TrayError | undefined;
+  constructor(
+    private readonly self: string,
+    private readonly sources: ReadonlyMap<string, BulkSource>,
+    private readonly options: MemoryBulkOptions,
+  ) {}
+
+  async pull(pull: BulkPull): Promise<void> {
+    const { clock, fault } = this.options;
+    const chunkBytes = this.options.chunkBytes ?? 2 ** 20;
+    if (pull.into.byteLength !== pull.size)
+      throw new TrayError("INVALID_ARGUMENT", `${pull.into.byteLength} bytes of room for an object of ${pull.size}`);
+    const { signal } = pull;
+    const source = this.sources.get(pull.address);
+    const check = (): void => {
+      if (this.closed !== undefined) throw this.closed;
+      signal?.throwIfAborted();
+      const error =
+        this.sources.get(pull.address) !== source || source === undefined
+          ? new Error("connection refused")
+          : fault?.(pull.address, this.self, pull.objectId);
+      if (error !== undefined)
+        throw new TrayError("UNAVAILABLE", `pulling ${pull.objectId} from ${pull.address} broke off: ${error.message}`, { cause: error });
+    };
+    check();
+    await sleep(clock, this.duration(pull.address, 0), signal);
+    check();
+    let object: BulkReadable | undefined;
+    try {
+      object = await source?.open(pull.objectId, this.self);
+    } catch (error) {
+      throw new TrayError("UNAVAILABLE", `object ${pull.objectId} at ${pull.address} cannot be read now`, { cause: error });
+    }
+    if (object === undefined) throw new TrayError("NOT_FOUND", `object ${pull.objectId} at ${pull.address} is not there`);
+    try {
+      if (object.size !== pull.size) {
+        throw new TrayError("INVALID_ARGUMENT", `object ${pull.objectId} at ${pull.address} has ${object.size} bytes, expected ${pull.size}`);
+      }
+      for (let at = 0; at < pull.size; ) {
+        const chunk = await object.read(at, Math.min(chunkBytes, pull.size - at));
+        await sleep(clock, this.duration(pull.address, chunk.byteLength), signal);
+        check();
+        pull.into.set(chunk, at);
+        at += chunk.byteLength;
+      }
+    } finally {
+      object.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = new TrayError("UNAVAILABLE", "the bulk client is closed");
+  }
+
+  private duration(from: string, bytes: number): number {
+    return this.options.durationMs?.(from, this.self, bytes) ?? (bytes === 0 ? 0.1 : bytes / 2 ** 20);
+  }
+}

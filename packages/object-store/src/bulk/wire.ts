@@ -1,0 +1,84 @@
+// The bulk protocol: fixed-size frames, one request at a time on a connection, then raw bytes. All numbers big-endian.
+//
+//   request  (80)  magic u32 · version u8 · kind u8 · 0 u16 · request id u32 · object id 20 bytes · token proof 32 bytes · offset u64 · length u64
+//   response (32)  magic u32 · version u8 · status u8 · 0 u16 · request id u32 · 0 u32 · object size u64 · length u64, then `length` bytes
+import { createHash } from "node:crypto";
+
+export const requestBytes = 80;
+export const responseBytes = 32;
+const magic = 0x5452_424b; // "TRBK"
+const version = 1;
+const kindPull = 1;
+
+export type BulkStatus = "ok" | "notFound" | "unauthenticated" | "invalid" | "unavailable";
+const statuses: readonly BulkStatus[] = ["ok", "notFound", "unauthenticated", "invalid", "unavailable"];
+
+export interface BulkRequestFrame {
+  readonly requestId: number;
+  readonly objectId: string;
+  readonly proof: Uint8Array;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface BulkResponseFrame {
+  readonly requestId: number;
+  readonly status: BulkStatus;
+  /** Total bytes of the object; 0 unless ok or invalid. */
+  readonly size: number;
+  /** Bytes that follow; 0 unless ok. */
+  readonly length: number;
+}
+
+/** What a request carries instead of the token: of one length, so that comparing takes one time. Not a defence against eavesdroppers; TLS is. */
+export function proofOf(token: string): Buffer {
+  return createHash("sha256").update("tray bulk v1\0").update(token).digest();
+}
+
+export function encodeRequest(request: BulkRequestFrame): Buffer {
+  const frame = Buffer.alloc(requestBytes);
+  frame.writeUInt32BE(magic, 0);
+  frame.writeUInt8(version, 4);
+  frame.writeUInt8(kindPull, 5);
+  frame.writeUInt32BE(request.requestId, 8);
+  frame.write(request.objectId, 12, 20, "hex");
+  frame.set(request.proof, 32);
+  frame.writeBigUInt64BE(BigInt(request.offset), 64);
+  frame.writeBigUInt64BE(BigInt(request.length), 72);
+  return frame;
+}
+
+/** `undefined` for anything that is not a well-formed request. */
+export function decodeRequest(frame: Buffer): BulkRequestFrame | undefined {
+  if (frame.readUInt32BE(0) !== magic || frame.readUInt8(4) !== version || frame.readUInt8(5) !== kindPull) return undefined;
+  const offset = readSize(frame, 64);
+  const length = readSize(frame, 72);
+  if (offset === undefined || length === undefined) return undefined;
+  return { requestId: frame.readUInt32BE(8), objectId: frame.toString("hex", 12, 32), proof: frame.subarray(32, 64), offset, length };
+}
+
+export function encodeResponse(response: BulkResponseFrame): Buffer {
+  const frame = Buffer.alloc(responseBytes);
+  frame.writeUInt32BE(magic, 0);
+  frame.writeUInt8(version, 4);
+  frame.writeUInt8(statuses.indexOf(response.status), 5);
+  frame.writeUInt32BE(response.requestId, 8);
+  frame.writeBigUInt64BE(BigInt(response.size), 16);
+  frame.writeBigUInt64BE(BigInt(response.length), 24);
+  return frame;
+}
+
+/** `undefined` for anything that is not a well-formed response. */
+export function decodeResponse(frame: Buffer): BulkResponseFrame | undefined {
+  if (frame.readUInt32BE(0) !== magic || frame.readUInt8(4) !== version) return undefined;
+  const status = statuses[frame.readUInt8(5)];
+  const size = readSize(frame, 16);
+  const length = readSize(frame, 24);
+  if (status === undefined || size === undefined || length === undefined || (status !== "ok" && length !== 0)) return undefined;
+  return { requestId: frame.readUInt32BE(8), status, size, length };
+}
+
+function readSize(frame: Buffer, at: number): number | undefined {
+  const value = frame.readBigUInt64BE(at);
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : undefined;
+}

@@ -1,0 +1,41 @@
+// Every limit of a raylet that is not a key of SystemConfig, named in one place.
+
+/** Owners and their scheduling classes: a peer that invents class keys must not grow our memory. */
+export const classesPerOwnerMax = 10_000;
+/** Leases that one scheduling class of one owner may ask for at a time. */
+export const wantedPerClassMax = 100_000;
+
+/** How long a node that a task is tied to may be unknown here before that is an answer (it may have joined a moment ago). */
+export const unknownNodeGraceMs = 2_000;
+/** Between two questions to the global scheduler about one class. */
+export const placeIntervalMs = 50;
+/** Between two questions when the last one brought nothing and the view has not changed since. */
+export const placeRetryMs = 1_000;
+/** After so long demand that was sent elsewhere counts here again, unless its owner has spoken since. */
+export const spilledForgetMs = 1_000;
+/** After so long without an answer a placement question counts as failed and the class is served here. */
+export const placeTimeoutMs = 5_000;
+/** Arguments of at least this many bytes more elsewhere than here make the global scheduler choose. */
+export const localityBytesMin = 1024 * 1024;
+
+/** Exits of workers that are remembered for `workerFailure`. */
+export const rememberedExitsMax = 1_000;
+/** Last lines of stderr kept per worker. */
+export const stderrTailLines = 20;
+/** Consecutive failed starts after which starts wait (doubling up to the maximum). */
+export const startBackoffMinMs = 200;
+export const startBackoffMaxMs = 5_000;
+/** Failed starts in a row after which those who wait for a worker of that kind are told. */
+export const startFailuresMax = 5;
+
+/** Longest log line; the rest goes to the next one. */
+export const logLineBytesMax = 16 * 1024;
+/** Lines of one worker's stream waiting to be published; more are dropped and counted (the file has them all). */
+export const logLinesPendingMax = 10_000;
+export const logFlushMs = 50;
+
+/** Classes in one heartbeat. */
+export const reportedClassesMax = 200;
+
+/** Answers of readLog. */
+export const readLogBytesMax = 4 * 1024 * 1024;

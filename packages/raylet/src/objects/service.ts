@@ -1,0 +1,322 @@
+// ObjectService: the objects of this node, for those who come over the wire.
+//
+// Owns:     who waits for what (room, a seal, a pull), which block each client's pins are on, pulls in progress.
+// Not mine: blocks, pins and eviction (ObjectTableCore), bytes (arena, bulk), reference counts and locations (owners).
+// Crosses:  in: create, seal, get, release, delete, clientGone, ownerDied, nodeDied; bulk peers that open objects.  out: answers.
+//
+// Invariants
+//   B1. An object is pulled at most once at a time; all who ask meanwhile share the pull and its outcome.
+//   B2. Whoever is answered with an offset has its pin already (readers) or is the only writer (creators).
+//   B3. A request that its caller gave up leaves nothing behind: no place in the queue, no pin.
+import { deferred, type Deferred, isTrayError, messageOf, TrayError } from "@tray/common";
+import { type Arena, type Bulk, type BulkReadable, type BulkSource, type ObjectOwner, ObjectTableCore, type TableEffects } from "@tray/object-store";
+import type { Address, CreateObjectReply, GetObjectReply, NodeAddress, ObjectLocations } from "@tray/protocol";
+import type { RayletEnvironment } from "../node.js";
+import { PinOffsets } from "./pin-offsets.js";
+
+interface LocalOwner extends ObjectOwner {
+  readonly nodeId: string;
+}
+
+interface Pull {
+  readonly done: Deferred<PullOutcome>;
+  /** Clients to be pinned for when it is sealed, once for each time that they asked. */
+  readonly readers: string[];
+  readonly abort: AbortController;
+  /** The readers are pinned: who leaves now must be unpinned. */
+  sealed: boolean;
+}
+
+type PullOutcome = { readonly kind: "pulled"; readonly offset: number; readonly size: number } | { readonly kind: "missing"; readonly nodeIds: readonly string[] } | { readonly kind: "retry" };
+
+/** The raylet's own name as creator of copies. Ids of clients are hex: no clash. */
+const puller = "pull";
+
+export class ObjectService implements BulkSource {
+  private readonly table: ObjectTableCore;
+  private readonly pins = new PinOffsets();
+  private readonly pulls = new Map<string, Pull>();
+  /** Those who wait until something about an object changes: it was granted room, sealed, aborted, deleted. */
+  private readonly waiters = new Map<string, Set<() => void>>();
+  private bulkReaders = 0;
+  private pulledBytes = 0;
+  private pulledMs = 0;
+
+  constructor(
+    private readonly env: RayletEnvironment,
+    private readonly arena: Arena,
+    private readonly bulk: Bulk,
+  ) {
+    this.table = new ObjectTableCore({ capacity: arena.capacity });
+    env.metrics.gauge("tray_object_store_used_bytes", () => this.usedBytes);
+    env.metrics.gauge("tray_object_store_capacity_bytes", () => this.capacity);
+  }
+
+  get capacity(): number {
+    return this.arena.capacity;
+  }
+  get usedBytes(): number {
+    return this.table.usage().usedBytes;
+  }
+  /** Measured over all pulls; 0 = none yet. */
+  get bandwidthBytesPerMs(): number {
+    return this.pulledMs > 0 ? this.pulledBytes / this.pulledMs : 0;
+  }
+  has(objectId: string): boolean {
+    return this.table.has(objectId);
+  }
+  usage(): ReturnType<ObjectTableCore["usage"]> {
+    return this.table.usage();
+  }
+
+  /** Answers when there is room. @throws OBJECT_STORE_FULL larger than the arena. @throws RESOURCE_EXHAUSTED too many wait. */
+  async create(objectId: string, size: number, owner: Address | undefined, client: string, signal: AbortSignal): Promise<CreateObjectReply> {
+    for (;;) {
+      signal.throwIfAborted();
+      const { outcome, effects } = this.table.create({ objectId, size, creator: client, owner: ownerOf(owner), kind: "primary" }, this.nowMs);
+      this.follow(effects);
+      switch (outcome.kind) {
+        case "created":
+          return { offset: outcome.offset, exists: false };
+        case "exists":
+          if (outcome.state === "sealed") return { offset: outcome.offset, exists: true };
+          break; // another attempt of the same task writes it, or it is being pulled: wait for how that ends
+        case "queued":
+          break;
+        case "tooLarge":
+          throw new TrayError("OBJECT_STORE_FULL", `an object of ${size} bytes does not fit into the object store of ${outcome.capacity} bytes`, {
+            hint: "start the node with a larger --object-store-memory",
+          });
+        case "queueFull":
+          throw new TrayError("RESOURCE_EXHAUSTED", `${outcome.queued} objects wait for room in the object store`);
+      }
+      await this.changed(objectId, signal, () => this.follow(this.table.abort(objectId, client, this.nowMs))); // B3
+    }
+  }
+
+  /** @throws NOT_FOUND when it was deleted meanwhile, or never created. */
+  seal(objectId: string, client: string, abort: boolean): void {
+    if (abort) {
+      this.follow(this.table.abort(objectId, client, this.nowMs));
+      this.tell(objectId);
+      return;
+    }
+    const { outcome, effects } = this.table.seal(objectId, client, this.nowMs);
+    this.follow(effects);
+    this.tell(objectId);
+    if (outcome.kind === "gone") throw new TrayError("NOT_FOUND", `object ${objectId} was deleted before it was sealed`);
+  }
+
+  /** Pins the object for `client`, after fetching a copy if need be. */
+  async get(objectId: string, locations: ObjectLocations | undefined, owner: Address | undefined, client: string, signal: AbortSignal): Promise<GetObjectReply> {
+    for (;;) {
+      signal.throwIfAborted();
+      const pin = this.table.pin(objectId, client, this.nowMs);
+      if (pin.kind === "pinned") return this.pinned(objectId, client, pin.offset, pin.size, false);
+      if (pin.kind === "creating" && !this.pulls.has(objectId)) {
+        await this.changed(objectId, signal, () => undefined);
+        continue;
+      }
+      const outcome = await this.pulled(objectId, locations, owner, client, signal);
+      if (outcome.kind === "pulled") return this.pinned(objectId, client, outcome.offset, outcome.size, true);
+      if (outcome.kind === "missing") return { found: false, offset: 0, size: 0, pulled: false, missingNodeIds: [...outcome.nodeIds] };
+    }
+  }
+
+  release(objectIds: readonly string[], client: string): void {
+    for (const objectId of objectIds) {
+      const offset = this.pins.take(client, objectId);
+      if (offset !== undefined) this.follow(this.table.unpin(objectId, offset, client, this.nowMs));
+    }
+  }
+
+  delete(objectIds: readonly string[]): void {
+    for (const objectId of objectIds) {
+      this.pulls.get(objectId)?.abort.abort(new TrayError("NOT_FOUND", `object ${objectId} was deleted`));
+      this.follow(this.table.delete(objectId, this.nowMs).effects);
+      this.tell(objectId);
+    }
+  }
+
+  /** A worker or driver of this node is gone: its pins and half-written objects go. */
+  clientGone(client: string): void {
+    this.pins.forget(client);
+    const { outcome, effects } = this.table.clientGone(client, this.nowMs);
+    this.follow(effects);
+    for (const objectId of outcome.aborted) this.tell(objectId);
+    for (const objectId of outcome.cancelled) this.tell(objectId);
+  }
+
+  /** Nobody can ever ask for these objects again. */
+  ownerDied(workerId: string): void {
+    this.delete(this.table.ownedBy(workerId));
+  }
+  nodeDied(nodeId: string): void {
+    this.delete(
+      this.table
+        .list()
+        .filter((info) => (info.owner as LocalOwner).nodeId === nodeId && !info.deleted)
+        .map((info) => info.objectId),
+    );
+  }
+  /** The objects of a job that is over. Ids begin with their job's. */
+  jobFinished(jobId: string): void {
+    this.delete(
+      this.table
+        .list()
+        .filter((info) => info.objectId.startsWith(jobId) && !info.deleted)
+        .map((info) => info.objectId),
+    );
+  }
+
+  /** BulkSource: another raylet fetches a copy. */
+  open(objectId: string, peer: string): BulkReadable | undefined {
+    const holder = `bulk:${peer}:${++this.bulkReaders}`;
+    const pin = this.table.pin(objectId, holder, this.nowMs);
+    if (pin.kind !== "pinned") return undefined;
+    return {
+      size: pin.size,
+      read: (offset, length) => this.arena.write(pin.offset + offset, Math.min(length, pin.size - offset)),
+      close: () => this.follow(this.table.unpin(objectId, pin.offset, holder, this.nowMs)),
+    };
+  }
+
+  close(): void {
+    for (const pull of this.pulls.values()) pull.abort.abort(new TrayError("UNAVAILABLE", "the node shuts down"));
+  }
+
+  private get nowMs(): number {
+    return this.env.clock.now();
+  }
+
+  private pinned(objectId: string, client: string, offset: number, size: number, pulled: boolean): GetObjectReply {
+    this.pins.add(client, objectId, offset);
+    return { found: true, offset, size, pulled, missingNodeIds: [] };
+  }
+
+  /** B1. Joins the pull of this object, or begins it. */
+  private async pulled(objectId: string, locations: ObjectLocations | undefined, owner: Address | undefined, client: string, signal: AbortSignal): Promise<PullOutcome> {
+    let pull = this.pulls.get(objectId);
+    if (pull === undefined) {
+      const nodes = (locations?.nodes ?? []).filter((node) => node.nodeId !== this.env.node.nodeId);
+      const here = (locations?.nodes ?? []).filter((node) => node.nodeId === this.env.node.nodeId).map((node) => node.nodeId);
+      if (locations === undefined || nodes.length === 0) return { kind: "missing", nodeIds: here };
+      pull = { done: deferred<PullOutcome>(), readers: [], abort: new AbortController(), sealed: false };
+      this.pulls.set(objectId, pull);
+      const begun = pull;
+      void this.fetch(objectId, locations.size, nodes, here, owner, begun).then((outcome) => {
+        this.pulls.delete(objectId);
+        begun.done.resolve(outcome);
+        this.tell(objectId);
+      });
+    }
+    const joined = pull;
+    joined.readers.push(client);
+    const leave = (): void => {
+      if (joined.sealed) return;
+      const at = joined.readers.indexOf(client);
+      if (at >= 0) joined.readers.splice(at, 1);
+      if (joined.readers.length === 0) joined.abort.abort(signal.reason); // B3: nobody wants it any more
+    };
+    signal.addEventListener("abort", leave, { once: true });
+    const outcome = await joined.done.promise.finally(() => signal.removeEventListener("abort", leave));
+    if (signal.aborted && outcome.kind === "pulled") {
+      // The caller left between seal and answer: take back the pin that the seal made for it.
+      if (joined.sealed && joined.readers.includes(client)) this.follow(this.table.unpin(objectId, outcome.offset, client, this.nowMs));
+      signal.throwIfAborted();
+    }
+    return outcome;
+  }
+
+  /** Makes room, then tries one source after the other. Never rejects. */
+  private async fetch(objectId: string, size: number, nodes: readonly NodeAddress[], missing: string[], owner: Address | undefined, pull: Pull): Promise<PullOutcome> {
+    try {
+      const offset = await this.roomForCopy(objectId, size, owner, pull.abort.signal);
+      if (offset === undefined) return { kind: "retry" }; // somebody else made it meanwhile: look again
+      const startMs = this.nowMs;
+      for (const node of rotated(nodes, this.env.random.next())) {
+        if (pull.abort.signal.aborted) break;
+        try {
+          await this.bulk.pull({ address: node.bulk, objectId, size, into: this.arena.write(offset, size), signal: pull.abort.signal });
+        } catch (error) {
+          if (pull.abort.signal.aborted) break;
+          // Gone from there, or the node is unreachable: either way the requester must not be sent there again for this object.
+          missing.push(node.nodeId);
+          this.env.logger.debug("a copy could not be pulled", { objectId, from: node.nodeId, error: messageOf(error), code: isTrayError(error) ? error.code : "" });
+          continue;
+        }
+        const { outcome, effects } = this.table.seal(objectId, puller, this.nowMs, pull.readers);
+        this.follow(effects);
+        if (outcome.kind === "gone") return { kind: "missing", nodeIds: [] };
+        pull.sealed = true;
+        this.pulledBytes = this.pulledBytes * 0.8 + size;
+        this.pulledMs = this.pulledMs * 0.8 + Math.max(0.01, this.nowMs - startMs);
+        this.env.metrics.count("tray_object_store_pulled_bytes_total", {}, size);
+        return { kind: "pulled", offset: outcome.offset, size: outcome.size };
+      }
+      this.follow(this.table.abort(objectId, puller, this.nowMs));
+      return { kind: "missing", nodeIds: missing };
+    } catch (error) {
+      this.follow(this.table.abort(objectId, puller, this.nowMs));
+      if (!pull.abort.signal.aborted) this.env.logger.warn("an object cannot be fetched", { objectId, error: messageOf(error) });
+      return { kind: "missing", nodeIds: missing };
+    }
+  }
+
+  private async roomForCopy(objectId: string, size: number, owner: Address | undefined, signal: AbortSignal): Promise<number | undefined> {
+    for (;;) {
+      signal.throwIfAborted();
+      const { outcome, effects } = this.table.create({ objectId, size, creator: puller, owner: ownerOf(owner), kind: "secondary" }, this.nowMs);
+      this.follow(effects);
+      if (outcome.kind === "created") return outcome.offset;
+      if (outcome.kind === "exists") return undefined;
+      if (outcome.kind !== "queued") throw new TrayError("OBJECT_STORE_FULL", `no room for a copy of ${size} bytes`);
+      await this.changed(objectId, signal, () => undefined);
+    }
+  }
+
+  /** Resolves when something about the object changed; rejects when `signal` aborts, after `giveUp`. */
+  private changed(objectId: string, signal: AbortSignal, giveUp: () => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiters = this.waiters.get(objectId) ?? new Set();
+      this.waiters.set(objectId, waiters);
+      const stop = (): void => {
+        waiters.delete(wake);
+        if (waiters.size === 0 && this.waiters.get(objectId) === waiters) this.waiters.delete(objectId);
+        signal.removeEventListener("abort", aborted);
+      };
+      const wake = (): void => {
+        stop();
+        resolve();
+      };
+      const aborted = (): void => {
+        stop();
+        giveUp();
+        reject(signal.reason as Error);
+      };
+      waiters.add(wake);
+      signal.addEventListener("abort", aborted, { once: true });
+    });
+  }
+
+  private tell(objectId: string): void {
+    for (const wake of [...(this.waiters.get(objectId) ?? [])]) wake();
+  }
+
+  private follow({ granted, evicted, superseded }: TableEffects): void {
+    for (const { objectId } of granted) this.tell(objectId);
+    for (const { objectId } of superseded) this.tell(objectId);
+    // Owners learn that a cached copy is gone when somebody asks for it in vain (missing_node_ids).
+    if (evicted.length > 0) this.env.metrics.count("tray_object_store_evicted_total", {}, evicted.length);
+  }
+}
+
+function ownerOf(owner: Address | undefined): LocalOwner {
+  return { workerId: owner?.workerId ?? "", address: owner?.endpoint ?? "", nodeId: owner?.nodeId ?? "" };
+}
+
+/** Begins somewhere in the list, so that the readers of a popular object spread over its copies. */
+function rotated<T>(items: readonly T[], draw: number): T[] {
+  const at = Math.floor(draw * items.length);
+  return [...items.slice(at), ...items.slice(0, at)];
+}

@@ -1,0 +1,331 @@
+import { ActorSpec, PlaceReply, type NodeViewEntry, toFixedPoint } from "@tray/protocol";
+import { FakeOwner, requirements, type TestNode, World } from "./testing/world.js";
+
+const entryOf = (node: TestNode, cpus: number): NodeViewEntry => ({
+  nodeId: node.nodeId,
+  raylet: node.address,
+  bulk: `${node.host}:2`,
+  total: { amounts: toFixedPoint({ CPU: cpus }) },
+  available: { amounts: toFixedPoint({ CPU: cpus }) },
+  labels: {},
+  estimatedWaitMs: 0,
+  bandwidthBytesPerMs: 0,
+  queued: 0,
+  isHead: false,
+});
+const actorId = "00000001aaaaaaaaaaaaaaaa";
+const actor = (more: Parameters<typeof ActorSpec.fromPartial>[0] = {}): ActorSpec =>
+  ActorSpec.fromPartial({ actorId, jobId: "00000001", className: "C", requirements: requirements(1), lifetimeResources: { amounts: {} }, ...more });
+
+let world: World;
+const started: TestNode[] = [];
+const nodeOf = async (name: string, cpus: number, config?: Parameters<World["node"]>[2]): Promise<TestNode> => {
+  const node = await world.node(name, cpus, config);
+  started.push(node);
+  return node;
+};
+
+beforeEach(async () => {
+  world = new World();
+  await world.begin();
+});
+afterEach(async () => {
+  for (const node of started.splice(0)) {
+    await world.clock.complete(node.raylet.close("test over"));
+    expect(node.alive).toEqual([]); // no process is left
+    node.raylet.ledger.check();
+    node.raylet.pool.core.check();
+    node.raylet.leases.core.check();
+  }
+});
+const until = (done: () => boolean): Promise<void> => world.clock.runUntil(done, 20_000);
+
+describe("leases", () => {
+  it("grants, takes back, reuses the worker, and tells the GCS", async () => {
+    const node = await nodeOf("a", 2);
+    const owner = new FakeOwner(world, "o");
+    await owner.register(node, 100);
+    owner.demand(node, 3);
+    await until(() => owner.grants.length === 2);
+    expect(owner.grants.map((g) => g.grants)).toEqual([1, 2]);
+    await until(() => world.gcs.last(node.nodeId)?.load[0]?.wait?.cause === "waiting-for-resources");
+    expect(world.gcs.last(node.nodeId)?.available?.amounts["CPU"] ?? 0).toBe(0);
+    owner.to(node.address).leaseReturn({ leaseId: owner.grants[0]?.leaseId ?? "", workerBroken: false });
+    await until(() => owner.grants.length === 3);
+    expect(owner.grants[2]?.worker?.workerId).toBe(owner.grants[0]?.worker?.workerId);
+    expect(node.workers).toHaveLength(2);
+  });
+
+  it("a worker in the middle of a task that waits for others lends its CPU", async () => {
+    const node = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    owner.demand(node, 2);
+    await until(() => owner.grants.length === 1);
+    const [first] = node.workers;
+    first?.raylet.taskBlocked({ leaseId: owner.grants[0]?.leaseId ?? "", blocked: true });
+    await until(() => owner.grants.length === 2);
+    first?.raylet.taskBlocked({ leaseId: owner.grants[0]?.leaseId ?? "", blocked: false });
+    await until(() => node.raylet.ledger.available["CPU"] === -10_000);
+    owner.demand(node, 1);
+    await world.clock.advance(500);
+    expect(owner.grants).toHaveLength(2);
+  });
+
+  it("spills to the node that the global scheduler names; that one grants at once and rejects the rest", async () => {
+    const a = await nodeOf("a", 1);
+    const b = await nodeOf("b", 1);
+    world.gcs.place = ({ count }) => PlaceReply.fromPartial({ placements: [{ nodeId: b.nodeId, raylet: b.address, count }] });
+    world.gcs.view(a.nodeId, { version: 1, entries: [entryOf(a, 1), entryOf(b, 1)] });
+    await world.clock.advance(10);
+    const owner = new FakeOwner(world, "o");
+    owner.demand(a, 3);
+    await until(() => owner.spillbacks.length === 1 && owner.grants.length === 1);
+    expect(owner.spillbacks[0]?.placements).toEqual([{ nodeId: b.nodeId, raylet: b.address, count: 2 }]);
+    expect(world.gcs.places).toHaveLength(1);
+    owner.demand(b, 2, { spilled: true, grantsSeen: 0 });
+    await until(() => owner.rejects.length === 1 && owner.grants.length === 2);
+    expect(owner.rejects[0]).toMatchObject({ count: 1, unschedulable: undefined });
+    expect(owner.grants[1]?.worker?.nodeId).toBe(b.nodeId);
+  });
+
+  it("the death of a worker reaches the owner with its cause, the GCS, and whoever asks", async () => {
+    const node = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    owner.demand(node, 1);
+    await until(() => owner.grants.length === 1);
+    const workerId = owner.grants[0]?.worker?.workerId ?? "";
+    const asked = owner.to(node.address).workerFailure({ workerId });
+    await world.clock.advance(50);
+    node.workers[0]?.exit(null, "SIGSEGV", ["boom"]);
+    const answer = await world.clock.complete(asked);
+    expect(answer.exit).toMatchObject({ signal: "SIGSEGV", stderrTail: ["boom"], reason: "crashed", workerId });
+    await until(() => owner.lost.length === 1 && world.gcs.deaths.length === 1);
+    expect(owner.lost[0]).toMatchObject({ leaseId: owner.grants[0]?.leaseId, exit: { signal: "SIGSEGV" } });
+    expect(world.gcs.deaths[0]).toMatchObject({ intended: false, actorId: "" });
+    expect(node.raylet.ledger.available["CPU"]).toBe(10_000);
+    expect(await world.clock.complete(owner.to(node.address).workerFailure({ workerId: "unknown" }))).toMatchObject({ known: false });
+  });
+
+  it("an owner that is gone loses its leases; its workers are killed; its driver's job is finished", async () => {
+    const node = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    await owner.register(node, 100);
+    owner.demand(node, 5);
+    await until(() => owner.grants.length === 1);
+    const before = world.clock.now();
+    node.livePids.delete(100);
+    owner.crash();
+    await until(() => world.gcs.finished.length === 1);
+    expect(world.clock.now() - before).toBeLessThan(1000); // by the pid, not by the session's patience
+    expect(world.gcs.finished).toEqual([owner.id]);
+    expect(world.gcs.deaths.find((d) => d.wasDriver)?.exit?.workerId).toBe(owner.id);
+    await until(() => node.alive.length === 0);
+    expect(node.raylet.ledger.available["CPU"]).toBe(10_000);
+    expect(node.raylet.leases.core.leaseCount).toBe(0);
+  });
+
+  it("workers that never register are given up, and starts back off", async () => {
+    const node = await nodeOf("a", 1, { workerStartTimeout: 1000 });
+    node.brokenWorkers = true;
+    const owner = new FakeOwner(world, "o");
+    owner.demand(node, 1);
+    await world.clock.advance(3000);
+    expect(node.workers.length).toBeGreaterThanOrEqual(2);
+    expect(node.alive.length).toBeLessThanOrEqual(1);
+    expect(node.raylet.leases.core.queued()[0]).toMatchObject({ cause: "waiting-for-worker", detail: expect.stringContaining("fail to start") as string });
+    node.brokenWorkers = false;
+    await until(() => owner.grants.length === 1);
+  });
+
+  it("the end of a job kills its workers and keeps those of others", async () => {
+    const node = await nodeOf("a", 2);
+    const owner = new FakeOwner(world, "o");
+    owner.demand(node, 1);
+    await until(() => owner.grants.length === 1);
+    owner.to(node.address).leaseReturn({ leaseId: owner.grants[0]?.leaseId ?? "", workerBroken: false });
+    await world.clock.advance(10);
+    await world.clock.complete(world.gcs.node(node.nodeId).jobFinished({ jobId: "00000001" } as never));
+    await until(() => node.alive.length === 0);
+    expect(world.gcs.deaths[0]?.exit?.reason).toBe("job-ended");
+  });
+});
+
+describe("actors", () => {
+  it("creates with placement requirements, keeps lifetime resources, reports; repeated requests change nothing", async () => {
+    const node = await nodeOf("a", 1);
+    const gcs = world.gcs.node(node.nodeId);
+    await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
+    expect(node.raylet.ledger.available["CPU"]).toBe(0);
+    await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
+    await until(() => world.gcs.created.length === 1);
+    expect(world.gcs.created[0]).toMatchObject({ actorId, incarnation: 0, address: { nodeId: node.nodeId, workerId: node.workers[0]?.launch.workerId } });
+    expect(node.raylet.ledger.available["CPU"]).toBe(10_000);
+    await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
+    await until(() => world.gcs.created.length === 2); // told again, not made again
+    expect(node.workers).toHaveLength(1);
+  });
+
+  it("rejects what does not fit, and reports a constructor that throws", async () => {
+    const node = await nodeOf("a", 1);
+    const gcs = world.gcs.node(node.nodeId);
+    await world.clock.complete(gcs.createActor({ spec: actor({ requirements: requirements(2) }), incarnation: 0 }));
+    await until(() => world.gcs.failed.length === 1);
+    expect(world.gcs.failed[0]).toMatchObject({ rejected: true });
+    node.constructorFails = true;
+    await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
+    await until(() => world.gcs.failed.length === 2);
+    expect(world.gcs.failed[1]).toMatchObject({ rejected: false, error: { code: "TASK_ERROR" } });
+    await until(() => node.alive.length === 0);
+    expect(node.raylet.ledger.holders).toBe(0);
+  });
+
+  it("a crash is reported with the incarnation; kills end the process; newer incarnations replace older ones", async () => {
+    const node = await nodeOf("a", 1);
+    const gcs = world.gcs.node(node.nodeId);
+    await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
+    await until(() => world.gcs.created.length === 1);
+    node.workers[0]?.exit(1, "");
+    await until(() => world.gcs.deaths.length === 1);
+    expect(world.gcs.deaths[0]).toMatchObject({ actorId, incarnation: 0, intended: false, exit: { exitCode: 1 } });
+    await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 1 }));
+    await until(() => world.gcs.created.length === 2);
+    await world.clock.complete(gcs.killActor({ actorId, incarnation: 0, graceful: false, reason: "late" })); // about another life
+    await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 2 }));
+    await until(() => world.gcs.created.length === 3 && node.alive.length === 1);
+    await world.clock.complete(gcs.killActor({ actorId, incarnation: 2, graceful: true, reason: "out of scope" }));
+    await until(() => node.alive.length === 0);
+    expect(world.gcs.deaths.at(-1)).toMatchObject({ incarnation: 2, intended: true });
+    expect(node.raylet.ledger.holders).toBe(0);
+  });
+
+  it("exitActor: a worker that announces its end is no failure", async () => {
+    const node = await nodeOf("a", 1);
+    await world.clock.complete(world.gcs.node(node.nodeId).createActor({ spec: actor(), incarnation: 0 }));
+    await until(() => world.gcs.created.length === 1);
+    const [worker] = node.workers;
+    void worker?.raylet.killWorker({ workerId: worker.launch.workerId, reason: "exitActor", graceful: true }).catch(() => undefined);
+    await until(() => world.gcs.deaths.length === 1);
+    expect(world.gcs.deaths[0]).toMatchObject({ actorId, intended: true });
+  });
+
+  it("ends an actor that the GCS does not want here any more", async () => {
+    const node = await nodeOf("a", 1);
+    world.gcs.refuseCreated = true;
+    await world.clock.complete(world.gcs.node(node.nodeId).createActor({ spec: actor(), incarnation: 0 }));
+    await until(() => node.workers.length === 1 && node.alive.length === 0);
+    expect(node.raylet.ledger.holders).toBe(0);
+  });
+});
+
+describe("objects", () => {
+  const objectId = `${"00000001".padEnd(32, "b")}00000000`;
+  const addressOf = (owner: FakeOwner, node: TestNode): { workerId: string; nodeId: string; endpoint: string } => ({ workerId: owner.id, nodeId: node.nodeId, endpoint: "" });
+
+  it("creates, seals, reads; a second node pulls a copy once for all who ask; deletion frees both", async () => {
+    const a = await nodeOf("a", 1);
+    const b = await nodeOf("b", 1);
+    const owner = new FakeOwner(world, "o");
+    const raylet = owner.to(a.address);
+    const { offset } = await world.clock.complete(raylet.createObject({ objectId, size: 9000, owner: addressOf(owner, a) }));
+    a.arena.write(offset, 9000).fill(7);
+    await world.clock.complete(raylet.sealObject({ objectId, abort: false }));
+    expect(await world.clock.complete(raylet.createObject({ objectId, size: 9000, owner: addressOf(owner, a) }))).toMatchObject({ exists: true });
+
+    const locations = { size: 9000, nodes: [{ nodeId: "gone", raylet: "", bulk: "gone:2" }, { nodeId: a.nodeId, raylet: a.address, bulk: "a:2" }] };
+    const readers = [new FakeOwner(world, "r1"), new FakeOwner(world, "r2")];
+    const replies = await world.clock.complete(Promise.all(readers.map((r) => r.to(b.address).getObject({ objectId, locations, owner: addressOf(owner, a) }))));
+    expect(replies.map((r) => [r.found, r.size, r.pulled])).toEqual([
+      [true, 9000, true],
+      [true, 9000, true],
+    ]);
+    expect(Buffer.from(b.arena.write(replies[0]?.offset ?? 0, 9000)).every((byte) => byte === 7)).toBe(true);
+    expect(b.raylet.objects.usage()).toMatchObject({ objects: 1, pinnedBytes: 12_288 });
+
+    readers[0]?.to(b.address).deleteObjects({ objectIds: [objectId] });
+    await world.clock.advance(10);
+    expect(b.raylet.objects.usedBytes).toBe(12_288); // pins hold on
+    for (const reader of readers) reader.to(b.address).releaseObjects({ objectIds: [objectId] });
+    raylet.deleteObjects({ objectIds: [objectId] });
+    await until(() => a.raylet.objects.usedBytes === 0 && b.raylet.objects.usedBytes === 0);
+  });
+
+  it("says which locations did not have it", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    const get = owner.to(a.address).getObject({ objectId, locations: { size: 10, nodes: [{ nodeId: "x", raylet: "", bulk: "x:2" }] }, owner: undefined });
+    expect(await world.clock.complete(get)).toMatchObject({ found: false, missingNodeIds: ["x"] });
+    expect(a.raylet.objects.usedBytes).toBe(0);
+  });
+
+  it("waits for room in turn, and a reader's end drops its pins", async () => {
+    const a = await nodeOf("a", 1);
+    const [one, two] = [new FakeOwner(world, "o"), new FakeOwner(world, "p")];
+    const size = 700_000;
+    await world.clock.complete(one.to(a.address).createObject({ objectId, size, owner: addressOf(one, a) }));
+    let granted = false;
+    const second = two.to(a.address).createObject({ objectId: objectId.replace(/b/g, "c"), size, owner: addressOf(two, a) });
+    void second.then(() => (granted = true));
+    await world.clock.advance(100);
+    expect(granted).toBe(false);
+    one.crash(); // it never sealed: what it wrote is dropped when its session is lost
+    await world.clock.complete(second, 30_000);
+  });
+
+  it("drops what a dead owner left", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    await world.clock.complete(owner.to(a.address).createObject({ objectId, size: 10, owner: addressOf(owner, a) }));
+    await world.clock.complete(owner.to(a.address).sealObject({ objectId, abort: false }));
+    a.raylet.objects.ownerDied(owner.id);
+    expect(a.raylet.objects.usedBytes).toBe(0);
+  });
+});
+
+describe("the GCS", () => {
+  it("restarts: leases go on, the node registers again and reports its actors", async () => {
+    const node = await nodeOf("a", 2);
+    await world.clock.complete(world.gcs.node(node.nodeId).createActor({ spec: actor(), incarnation: 3 }));
+    await until(() => world.gcs.created.length === 1);
+    await world.restartGcs();
+    const owner = new FakeOwner(world, "o");
+    owner.demand(node, 1);
+    await until(() => owner.grants.length === 1);
+    await until(() => world.gcs.created.length === 1);
+    expect(world.gcs.registered).toEqual([node.nodeId]);
+    expect(world.gcs.created[0]).toMatchObject({ actorId, incarnation: 3 });
+  });
+
+  it("hears of a death that happened while it was away", async () => {
+    const node = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    owner.demand(node, 1);
+    await until(() => owner.grants.length === 1);
+    world.network.crash("gcs");
+    node.workers[0]?.exit(137, "");
+    await world.clock.advance(2000);
+    await world.restartGcs();
+    await until(() => world.gcs.deaths.length === 1);
+    expect(world.gcs.deaths[0]?.exit?.exitCode).toBe(137);
+  });
+
+  it("away for longer than gcsReconnectTimeout, or done with this node: the raylet ends with its workers", async () => {
+    const a = await nodeOf("a", 1, { gcsReconnectTimeout: 5000 });
+    const b = await nodeOf("b", 1);
+    const owner = new FakeOwner(world, "o");
+    owner.demand(a, 1);
+    await until(() => owner.grants.length === 1);
+    world.gcs.node(b.nodeId).declaredDead({ nodeId: b.nodeId, reason: "no heartbeats" });
+    await until(() => b.ended !== undefined);
+    world.network.crash("gcs");
+    await until(() => a.ended !== undefined);
+    expect(a.ended).toMatch(/gcsReconnectTimeout/);
+    expect(a.alive).toEqual([]);
+  });
+
+  it("says goodbye on a clean end", async () => {
+    const node = await nodeOf("a", 1);
+    await world.clock.complete(new FakeOwner(world, "o").to(node.address).shutdownNode({ reason: "bye", graceMs: 0 }));
+    await until(() => node.ended === "bye");
+    expect(world.gcs.unregistered).toEqual([node.nodeId]);
+  });
+});

@@ -1,0 +1,160 @@
+// The one connection of this process, and the remote functions' way to it.
+//
+// Invariants
+//   P1. at most one connection at a time; a second init while one is open is refused.
+//   P2. whoever needs a connection and has none gets one with the defaults, synchronously.
+import { systemClock, TrayError } from "@tray/common";
+import {
+  ActorClassCore,
+  dispatchToUser,
+  errors,
+  extensions,
+  type FirstWord,
+  type Failure,
+  type IoTask,
+  type IoThread,
+  publicError,
+  RecordReader,
+  RemoteFunctionCore,
+  remoteFunctionBrand,
+  Runtime,
+  startIoThread,
+  ThreadChannel,
+  type ToUser,
+  ToCoreSender,
+} from "@tray/core-worker";
+import { SharedArena } from "@tray/object-store";
+import { Codec, createModuleHost, type ModuleHost } from "@tray/serialization";
+import type { TaskContext } from "@tray/worker-host";
+
+/** What a connection is to the API functions. */
+export interface Link {
+  readonly runtime: Runtime;
+  /** Driver: ends the connection. */
+  close(): Promise<void>;
+  /** Facts beyond the runtime's: dashboard address, session. */
+  readonly extra: Readonly<Record<string, unknown>>;
+  /** Worker: the task whose code asks. */
+  context(): TaskContext | undefined;
+  readonly kind: "driver" | "worker";
+}
+
+interface Shared {
+  link: Link | undefined;
+  connecting: Promise<Link> | undefined;
+}
+
+// One state for all copies of this module in a process (ES module and CommonJS imports, hoisted duplicates).
+const key = Symbol.for("tray.state");
+const shared = ((globalThis as Record<symbol, unknown>)[key] ??= { link: undefined, connecting: undefined }) as Shared;
+
+export const currentLink = (): Link | undefined => shared.link;
+
+export function setLink(link: Link | undefined): void {
+  shared.link = link;
+}
+
+let connectByDefault: () => Link = () => {
+  throw new TrayError("SYSTEM", "the library is not complete");
+};
+export function onFirstUse(connect: () => Link): void {
+  connectByDefault = connect;
+}
+
+/** The runtime of this process; connects with the defaults when there is none (P2). */
+export function runtime(): Runtime {
+  return (shared.link ?? connectByDefault()).runtime;
+}
+
+/** Only one connection attempt at a time. */
+export async function connectOnce(connect: () => Promise<Link>): Promise<Link> {
+  if (shared.link !== undefined || shared.connecting !== undefined) {
+    throw new TrayError("CONFLICT", "tray.init() was called before in this process", { hint: "call tray.shutdown() first to connect anew" }); // P1
+  }
+  shared.connecting = connect();
+  try {
+    shared.link = await shared.connecting;
+    return shared.link;
+  } finally {
+    shared.connecting = undefined;
+  }
+}
+
+// ── remote functions and actor classes, as users see them ─────────────────────────────────────────────────────────────────────
+type AnyFunction = (...args: never[]) => unknown;
+
+interface RemoteThing {
+  readonly [remoteFunctionBrand]: RemoteFunctionCore | ActorClassCore;
+}
+
+export function makeRemoteFunction(fn: AnyFunction, options: object): object {
+  const core = new RemoteFunctionCore(runtime, fn, options);
+  return {
+    remote: (...args: unknown[]) => core.submit(args),
+    options: (more: object) => makeRemoteFunction(fn, { ...options, ...more }),
+    function: fn,
+    [remoteFunctionBrand]: core,
+  };
+}
+
+export function makeActorClass(cls: new (...args: never[]) => object, options: object): object {
+  const core = new ActorClassCore(runtime, cls, options);
+  return {
+    remote: (...args: unknown[]) => core.create(args),
+    options: (more: object) => makeActorClass(cls, { ...options, ...more }),
+    [remoteFunctionBrand]: core,
+  };
+}
+
+/** True for `class` syntax; functions used as constructors count as functions. */
+export function isClass(value: Function): boolean {
+  return /^class[\s{]/.test(Function.prototype.toString.call(value));
+}
+
+const remoteFactory = {
+  isRemoteFunction: (value: object): boolean => remoteFunctionBrand in value,
+  partsOf: (value: object): { target: Function; options: object; kind: "task" | "actor" } => {
+    const core = (value as RemoteThing)[remoteFunctionBrand];
+    return core instanceof ActorClassCore ? { target: core.cls, options: core.given, kind: "actor" } : { target: core.fn, options: core.given, kind: "task" };
+  },
+  make: (target: Function, options: object): object =>
+    isClass(target) ? makeActorClass(target as new (...args: never[]) => object, options) : makeRemoteFunction(target as AnyFunction, options),
+};
+
+// ── assembling the user's thread ──────────────────────────────────────────────────────────────────────────────────────────────
+export interface UserThread {
+  readonly io: IoThread;
+  readonly channel: ThreadChannel;
+  readonly core: ToCoreSender;
+  /** The arena, for both kinds. */
+  makeRuntime(word: Extract<FirstWord, { ok: true }>, modules: { workingDir: string; mainScript: string | undefined; wrap?: (host: ModuleHost) => ModuleHost }): Runtime;
+}
+
+export function startUserThread(ioThreadFile: string, task: IoTask, user: ToUser, afterDrain: () => void): UserThread {
+  const io = startIoThread(ioThreadFile, task);
+  const reader = new RecordReader();
+  const channel = new ThreadChannel(io.ports, (record) => dispatchToUser(reader, record, user), { mayBlock: true, clock: systemClock, afterDrain });
+  channel.unref();
+  const core = new ToCoreSender(channel);
+  return {
+    io,
+    channel,
+    core,
+    makeRuntime: (word, { workingDir, mainScript, wrap }) => {
+      const host = createModuleHost({ workingDir, ...(mainScript === undefined ? {} : { mainModule: mainScript }), fallbacks: { tray: ioThreadFile.replace(/io-thread\.cjs$/, "index.cjs") } });
+      const codec: Codec = new Codec({ extensions: extensions(() => made, remoteFactory), modules: wrap?.(host) ?? host, inlineBufferMax: 256 });
+      const made = new Runtime(core, channel, codec, SharedArena.open(word.arena.path, word.arena.capacity), systemClock, word.connection);
+      return made;
+    },
+  };
+}
+
+/** The error of a first word that tells of a failure. */
+export function connectError(failure: Omit<Failure, "cause">): TrayError {
+  return publicError(failure.code as "CONNECTION", failure.message, {
+    ...(failure.hint === "" ? {} : { hint: failure.hint }),
+    ...(failure.detailsJson === "" ? {} : { details: JSON.parse(failure.detailsJson) as Record<string, unknown> }),
+  });
+}
+
+export { errors };

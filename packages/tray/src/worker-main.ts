@@ -1,0 +1,146 @@
+// A worker's user thread: what bin/worker-host.ts calls through the loaded library, so that user code and the worker share one copy of it.
+import { type ExecActor, type FirstWord, type Runtime, type ToUser } from "@tray/core-worker";
+import { type UserExecutorHost, UserExecutor } from "@tray/worker-host";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { bundleDir } from "./driver.js";
+import { setLink, startUserThread } from "./state.js";
+import type { ModuleHost } from "@tray/serialization";
+
+/** What bin/worker-host.ts passes on. */
+export interface WorkerMainOptions {
+  /** WorkerProcessConfig, as read from its file. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly token: string | undefined;
+  readonly facts: { readonly pid: number; readonly nodeVersion: string };
+  readonly faults: string | undefined;
+}
+
+/** Lets bin/worker-host.ts find this copy of the library. */
+export function installWorkerMain(): void {
+  (globalThis as Record<symbol, unknown>)[Symbol.for("tray.workerMain")] ??= workerMain;
+}
+
+const flushTimeoutMs = 200;
+
+export async function workerMain(options: WorkerMainOptions): Promise<void> {
+  let runtime: Runtime | undefined;
+  let word: Extract<FirstWord, { ok: true }> | undefined;
+  let actor: ExecActor | undefined;
+  let leaving = false;
+  const exit = (code: number): void => {
+    leaving = true;
+    process.exit(code);
+  };
+  const host: UserExecutorHost = {
+    joinJob: (jobId, namespace, workingDir) => {
+      if (runtime !== undefined || word === undefined) return;
+      if (workingDir !== "" && existsSync(workingDir)) process.chdir(workingDir);
+      runtime = thread.makeRuntime(word, { workingDir: workingDir === "" ? process.cwd() : workingDir, mainScript: undefined, wrap: withTypeScript });
+      runtime.joinJob(jobId, namespace);
+      setLink({
+        runtime,
+        kind: "worker",
+        get extra() {
+          return { incarnation: actor?.incarnation ?? 0 };
+        },
+        context: () => executor.context,
+        close: () => Promise.resolve(),
+      });
+    },
+    replaceWorker: (why) => {
+      process.stderr.write(`tray: this worker is replaced: ${why}\n`);
+      leaving = true;
+      void flushThenExit(1);
+    },
+  };
+  const user: ToUser = {
+    ready: (id, index, located) => runtime?.ready(id, index, located),
+    reply: (id, ok, json) => runtime?.reply(id, ok, json),
+    lost: (failure) => runtime?.lost(failure),
+    logs: () => undefined,
+    collectGarbage: () => runtime?.flushDropped(),
+    exit,
+    loadFunction: (id, blob) => executor.loadFunction(id, blob),
+    execTemplate: (key, template) => executor.execTemplate(key, template),
+    execute: (...args) => executor.execute(...args),
+    becomeActor: (execId, spec, args, refs) => {
+      actor = spec;
+      executor.becomeActor(execId, spec, args, refs);
+    },
+    cancelExec: (execId) => executor.cancelExec(execId),
+  };
+  const thread = startUserThread(
+    `${bundleDir()}/io-thread.cjs`,
+    { kind: "worker", config: options.config, token: options.token, facts: options.facts, faults: options.faults },
+    user,
+    () => executor.pump(),
+  );
+  const executor = new UserExecutor(() => runtime as Runtime, thread.io.claims, host);
+  const flush = (): void => {
+    // The process ends: unstarted tasks go back and answers leave before it does.
+    thread.core.call(0, "dying", "{}");
+    Atomics.wait(thread.io.state, 1, 0, flushTimeoutMs);
+  };
+  const flushThenExit = async (code: number): Promise<void> => {
+    await Promise.resolve();
+    flush();
+    process.exit(code);
+  };
+  process.on("uncaughtException", (error) => {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    executor.escaped(error);
+  });
+  process.on("unhandledRejection", (reason) => {
+    process.stderr.write(`unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}\n`);
+    executor.escaped(reason);
+  });
+  process.on("exit", () => {
+    if (!leaving) flush();
+  });
+  thread.io.worker.on("error", (error) => {
+    process.stderr.write(`tray: the I/O thread failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    exit(70);
+  });
+  thread.io.worker.on("exit", (code) => {
+    if (!leaving) exit(code === 0 ? 0 : 70);
+  });
+  const first = await thread.io.firstWord();
+  if (!first.ok) {
+    process.stderr.write(`tray: this worker could not register: ${first.failure.message}\n`);
+    exit(1);
+    return;
+  }
+  word = first;
+  thread.channel.ref(); // a worker lives until it is told to go
+  thread.io.worker.ref();
+  thread.channel.start();
+}
+
+/** Modules of the job may be TypeScript: tsx is registered when the first one is met. */
+function withTypeScript(host: ModuleHost): ModuleHost {
+  let registered = false;
+  const meet = (specifier: string): void => {
+    if (registered || !/\.[cm]?tsx?$/.test(specifier)) return;
+    registered = true;
+    const require = createRequire(`${bundleDir()}/index.cjs`);
+    (require("tsx/cjs/api") as { register(): void }).register();
+    (require("tsx/esm/api") as { register(): void }).register();
+  };
+  return {
+    isMain: (url) => host.isMain(url),
+    referToScript: (url, loader) => host.referToScript(url, loader),
+    referToImport: (specifier, importer, loader) => host.referToImport(specifier, importer, loader),
+    exportNameOf: (url, value) => host.exportNameOf(url, value),
+    prepare: (ref) => {
+      meet(ref.specifier);
+      return host.prepare(ref);
+    },
+    binding: (ref, name) => {
+      meet(ref.specifier);
+      return host.binding(ref, name);
+    },
+    pathOf: (ref) => host.pathOf(ref),
+    requireFrom: (file) => host.requireFrom(file),
+  };
+}
