@@ -2,7 +2,15 @@
 import { isTrayError, type Logger, messageOf, Metrics, systemClock, systemRandom, TrayError } from "@tray/common";
 import { changedSettings, parseSystemConfig } from "@tray/config";
 import { BulkClient, BulkServer, type BulkSource, SharedArena } from "@tray/object-store";
-import { daemonExitCodes, faultPlanVariable, newNodeId, type ProcessAddress, type RayletProcessConfig, toFixedPoint, trayVersion } from "@tray/protocol";
+import {
+  daemonExitCodes,
+  faultPlanVariable,
+  newNodeId,
+  type ProcessAddress,
+  type RayletProcessConfig,
+  toFixedPoint,
+  trayVersion,
+} from "@tray/protocol";
 import {
   arenaPath,
   detectCpus,
@@ -20,7 +28,7 @@ import {
 import { Endpoint, FaultPlan, GrpcTransport } from "@tray/rpc";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { exitCodeOf, openLogger, readProcessConfig, readTokenFile, watchProcess } from "./shared/daemon.js";
 
 const logBytesMax = 64 * 2 ** 20;
@@ -32,7 +40,11 @@ async function main(): Promise<void> {
   const logger = openLogger(config);
   // Whoever starts us reads this line; the log has it too.
   const fail = (error: unknown): never => {
-    logger.error("the raylet could not start", { error, code: isTrayError(error) ? error.code : undefined, hint: isTrayError(error) ? error.hint : undefined });
+    logger.error("the raylet could not start", {
+      error,
+      code: isTrayError(error) ? error.code : undefined,
+      hint: isTrayError(error) ? error.hint : undefined,
+    });
     const hint = isTrayError(error) && error.hint !== undefined ? `\n${error.hint}` : "";
     process.stderr.write(`${messageOf(error)}${hint}\n`);
     process.exit(codeOf(error));
@@ -41,10 +53,18 @@ async function main(): Promise<void> {
     logger.error("a bug ended the raylet", { error });
     process.exit(daemonExitCodes.internal); // workers read the end of their pipes and follow
   });
-  await start(config, logger).catch(fail);
+  // What this process leaves outside of itself, in the order in which it was made.
+  const leftovers: (() => void)[] = [];
+  const cleanUp = (): void => {
+    for (let remove = leftovers.pop(); remove !== undefined; remove = leftovers.pop()) remove();
+  };
+  await start(config, logger, leftovers, cleanUp).catch((error: unknown) => {
+    cleanUp();
+    fail(error);
+  });
 }
 
-async function start(config: RayletProcessConfig, logger: Logger): Promise<void> {
+async function start(config: RayletProcessConfig, logger: Logger, leftovers: (() => void)[], cleanUp: () => void): Promise<void> {
   const systemConfig = parseSystemConfig(config.systemConfig);
   const nodeId = newNodeId(systemRandom);
   const uid = process.getuid?.() ?? 0;
@@ -54,6 +74,10 @@ async function start(config: RayletProcessConfig, logger: Logger): Promise<void>
   const pids = new PidRecord(`${config.addressFile}.pids`, process.pid);
   const killed = pids.takeOver();
   if (killed === undefined) throw new TrayError("CONFLICT", `another raylet runs from ${config.addressFile}`, { hint: "stop it first (tray stop)" });
+  leftovers.push(() => pids.close());
+  const configDir = join(config.sessionDir, "run", basename(config.addressFile));
+  rmSync(configDir, { recursive: true, force: true });
+  leftovers.push(() => rmSync(configDir, { recursive: true, force: true }));
   const arenas = removeDeadArenas(config.shmDir, uid);
   if (killed > 0 || arenas.length > 0) logger.warn("removed what a crashed raylet left", { processes: killed, arenas });
 
@@ -68,11 +92,15 @@ async function start(config: RayletProcessConfig, logger: Logger): Promise<void>
     ...(config.isHead ? { "node:__internal_head__": 1 } : {}),
   });
   const arena = SharedArena.create(arenaPath(config.shmDir, uid, nodeId, process.pid), config.objectStoreBytes ?? divided.arena);
-  process.once("exit", () => arena.unlink());
+  leftovers.push(() => arena.unlink());
+  process.once("exit", () => arena.unlink()); // however we end
 
   const token = readTokenFile(config.tokenFile);
   const { tlsDir } = config;
-  const tls = tlsDir === undefined ? undefined : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
+  const tls =
+    tlsDir === undefined
+      ? undefined
+      : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
   const plan = config.faults ?? process.env[faultPlanVariable];
   const metrics = new Metrics();
   const endpoint = new Endpoint({
@@ -85,13 +113,25 @@ async function start(config: RayletProcessConfig, logger: Logger): Promise<void>
     token,
     faults: plan === undefined || plan === "" ? undefined : FaultPlan.parse(plan),
   });
-  const common = { gcsAddress: config.gcsAddress, bindHost: config.bindHost, advertiseHost: config.advertiseHost, sessionDir: config.sessionDir, logLevel: config.logLevel, watchPid: process.pid, nodeId };
-  const secrets = { ...(config.tokenFile === undefined ? {} : { tokenFile: config.tokenFile }), ...(tlsDir === undefined ? {} : { tlsDir }), ...(config.faults === undefined ? {} : { faults: config.faults }) };
+  const common = {
+    gcsAddress: config.gcsAddress,
+    bindHost: config.bindHost,
+    advertiseHost: config.advertiseHost,
+    sessionDir: config.sessionDir,
+    logLevel: config.logLevel,
+    watchPid: process.pid,
+    nodeId,
+  };
+  const secrets = {
+    ...(config.tokenFile === undefined ? {} : { tokenFile: config.tokenFile }),
+    ...(tlsDir === undefined ? {} : { tlsDir }),
+    ...(config.faults === undefined ? {} : { faults: config.faults }),
+  };
   const spawners = new ProcessSpawners({
     clock: systemClock,
     env: process.env,
     pids,
-    configDir: join(config.sessionDir, "run", nodeId),
+    configDir,
     logsDir,
     logBytesMax,
     workerCommand: config.workerCommand,
@@ -130,12 +170,6 @@ async function start(config: RayletProcessConfig, logger: Logger): Promise<void>
     memory: procMemoryProbe(memoryBytes),
     onEnded: ({ error }) => finish(error === undefined ? daemonExitCodes.ok : codeOf(error)),
   });
-  const cleanUp = (): void => {
-    arena.unlink();
-    pids.close();
-    rmSync(config.addressFile, { force: true });
-    rmSync(join(config.sessionDir, "run", nodeId), { recursive: true, force: true });
-  };
   finish = (code) => {
     cleanUp();
     logger.info("the raylet has ended", { code });
@@ -154,10 +188,10 @@ async function start(config: RayletProcessConfig, logger: Logger): Promise<void>
     address = await raylet.start();
   } catch (error) {
     await raylet.close("it could not start");
-    cleanUp();
     throw error;
   }
   const record: ProcessAddress = { pid: process.pid, address, startedAt: systemClock.wallMs(), nodeId };
+  leftovers.push(() => rmSync(config.addressFile, { force: true }));
   writeFileSync(`${config.addressFile}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 });
   renameSync(`${config.addressFile}.new`, config.addressFile);
   logger.info("the raylet serves", { nodeId, address, arena: arena.path });
@@ -170,7 +204,13 @@ function bulkOf(config: RayletProcessConfig, token: string, tls: Tls, logger: Lo
   return {
     client: new BulkClient({ clock: systemClock, token, ...(tls === undefined ? {} : { tls }) }),
     serve: async (source: BulkSource) => {
-      server = new BulkServer({ clock: systemClock, source, token, logger, ...(tls === undefined ? {} : { tls: { ...tls, requestCert: true, rejectUnauthorized: true } }) });
+      server = new BulkServer({
+        clock: systemClock,
+        source,
+        token,
+        logger,
+        ...(tls === undefined ? {} : { tls: { ...tls, requestCert: true, rejectUnauthorized: true } }),
+      });
       const port = await server.listen(config.bindHost, config.bulkPort).catch((error: unknown) => {
         throw new TrayError("CONFLICT", `the bulk port ${config.bindHost}:${config.bulkPort} cannot be bound: ${messageOf(error)}`);
       });

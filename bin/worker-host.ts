@@ -1,6 +1,7 @@
 // A worker process. User code and this file share the loaded library (../index.cjs), so that `import "tray"` inside a task is the very same instance.
-import { createReadStream, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { Socket } from "node:net";
 import { join } from "node:path";
 import { faultPlanVariable, processConfigVariable, type WorkerProcessConfig } from "@tray/protocol";
 
@@ -13,7 +14,8 @@ const config = JSON.parse(readFileSync(file, "utf8")) as WorkerProcessConfig;
 delete process.env[processConfigVariable]; // not for the processes that user code starts
 
 // The raylet holds the other end of descriptor 3: end of file means that it is gone, and with it this worker's reason to be.
-createReadStream("", { fd: 3 })
+// Polled, not read: a file stream would sit in a thread of the pool, for which `process.exit` waits.
+new Socket({ fd: 3, readable: true, writable: false })
   .on("error", () => process.exit(0))
   .on("end", () => process.kill(process.pid, "SIGKILL"))
   .resume();

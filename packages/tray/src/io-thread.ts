@@ -14,14 +14,10 @@ import { version } from "./version.js";
 const data = workerData as IoThreadData;
 const reader = new RecordReader();
 let core: ToCore | undefined;
-const early: Buffer[] = [];
 
 const channel = new ThreadChannel(
   data.ports,
-  (record) => {
-    if (core === undefined) early.push(Buffer.from(record));
-    else dispatchToCore(reader, record, core);
-  },
+  (memory, start) => dispatchToCore(reader, memory, start, core as ToCore),
   { mayBlock: false, clock: systemClock },
 );
 const user = new ToUserSender(channel);
@@ -38,7 +34,6 @@ let logger: Logger = createLogger({ level: "warn", write: (line) => void process
 function begin(made: ToCore): void {
   core = made;
   channel.start();
-  for (const record of early.splice(0)) dispatchToCore(reader, record, made);
 }
 
 const maxInlineBytes = 100 * 1024;
@@ -103,6 +98,7 @@ async function worker(task: { config: WorkerProcessConfig; token: string | undef
     version,
     nodeVersion: task.facts.nodeVersion,
     workerId: config.workerId,
+    nodeId: config.nodeId,
     startToken: config.startToken,
     rayletAddress: config.rayletAddress,
     gcsAddress: config.gcsAddress,
@@ -115,8 +111,7 @@ async function worker(task: { config: WorkerProcessConfig; token: string | undef
   });
   begin(
     withDying(started.core, () => {
-      started.core.executor.beginExit("the process ends");
-      started.core.executor.sendAnswers();
+      started.core.executor.dying();
       // One turn for the frames to reach the socket, then the user's thread may end the process.
       systemClock.after(5, () => {
         Atomics.store(data.state, 1, 1);

@@ -87,24 +87,37 @@ interface RemoteThing {
   readonly [remoteFunctionBrand]: RemoteFunctionCore | ActorClassCore;
 }
 
-export function makeRemoteFunction(fn: AnyFunction, options: object): object {
-  const core = new RemoteFunctionCore(runtime, fn, options);
-  return {
-    remote: (...args: unknown[]) => core.submit(args),
-    options: (more: object) => makeRemoteFunction(fn, { ...options, ...more }),
-    function: fn,
-    [remoteFunctionBrand]: core,
-  };
+/** Classes, so that the codec tells them from plain objects; methods are bound, so that they may be taken off. */
+class RemoteFunction {
+  readonly [remoteFunctionBrand]: RemoteFunctionCore;
+  readonly function: AnyFunction;
+  readonly remote: (...args: unknown[]) => unknown;
+  readonly options: (more: object) => object;
+  constructor(fn: AnyFunction, options: object) {
+    const core = new RemoteFunctionCore(runtime, fn, options);
+    this[remoteFunctionBrand] = core;
+    this.function = fn;
+    this.remote = (...args) => core.submit(args);
+    this.options = (more) => new RemoteFunction(fn, { ...options, ...more });
+  }
 }
 
-export function makeActorClass(cls: new (...args: never[]) => object, options: object): object {
-  const core = new ActorClassCore(runtime, cls, options);
-  return {
-    remote: (...args: unknown[]) => core.create(args),
-    options: (more: object) => makeActorClass(cls, { ...options, ...more }),
-    [remoteFunctionBrand]: core,
-  };
+class ActorClass {
+  readonly [remoteFunctionBrand]: ActorClassCore;
+  readonly remote: (...args: unknown[]) => unknown;
+  readonly options: (more: object) => object;
+  constructor(cls: Instantiable, options: object) {
+    const core = new ActorClassCore(runtime, cls, options);
+    this[remoteFunctionBrand] = core;
+    this.remote = (...args) => core.create(args);
+    this.options = (more) => new ActorClass(cls, { ...options, ...more });
+  }
 }
+
+type Instantiable = new (...args: never[]) => object;
+
+export const makeRemoteFunction = (fn: AnyFunction, options: object): object => new RemoteFunction(fn, options);
+export const makeActorClass = (cls: Instantiable, options: object): object => new ActorClass(cls, options);
 
 /** True for `class` syntax; functions used as constructors count as functions. */
 export function isClass(value: Function): boolean {
@@ -133,7 +146,7 @@ export interface UserThread {
 export function startUserThread(ioThreadFile: string, task: IoTask, user: ToUser, afterDrain: () => void): UserThread {
   const io = startIoThread(ioThreadFile, task);
   const reader = new RecordReader();
-  const channel = new ThreadChannel(io.ports, (record) => dispatchToUser(reader, record, user), { mayBlock: true, clock: systemClock, afterDrain });
+  const channel = new ThreadChannel(io.ports, (memory, start) => dispatchToUser(reader, memory, start, user), { mayBlock: true, clock: systemClock, afterDrain });
   channel.unref();
   const core = new ToCoreSender(channel);
   return {

@@ -6,13 +6,16 @@ export type RefArgs<A extends readonly unknown[]> = { [K in keyof A]: A[K] | Obj
 
 type Result<R> = Awaited<R>;
 
+// A mapped type keeps tuples only when it maps over a type parameter itself.
+type Refs<T extends readonly unknown[]> = { [K in keyof T]: ObjectRef<T[K]> };
+
 /** One reference; for `numReturns: n` as many as the function's array has. */
 export type ReturnRef<R, N = 1> = N extends 1
   ? ObjectRef<Result<R>>
   : N extends 0
     ? undefined
     : Result<R> extends readonly unknown[]
-      ? { [K in keyof Result<R>]: ObjectRef<Result<R>[K]> }
+      ? Refs<Result<R>>
       : ObjectRef<unknown>[];
 
 type NumReturns<O, Before> = O extends { numReturns: infer N } ? N : Before;

@@ -24,6 +24,7 @@ export function installWorkerMain(): void {
 const flushTimeoutMs = 200;
 
 export async function workerMain(options: WorkerMainOptions): Promise<void> {
+  muteLoaderWarning();
   let runtime: Runtime | undefined;
   let word: Extract<FirstWord, { ok: true }> | undefined;
   let actor: ExecActor | undefined;
@@ -115,6 +116,14 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
   thread.channel.ref(); // a worker lives until it is told to go
   thread.io.worker.ref();
   thread.channel.start();
+}
+
+/** Shipped code imports through a vm option that Node calls experimental: a warning in every job's output about which its user can do nothing. */
+function muteLoaderWarning(): void {
+  const emit = process.emitWarning;
+  process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {
+    if (!String(warning).includes("USE_MAIN_CONTEXT_DEFAULT_LOADER")) Reflect.apply(emit, process, [warning, ...rest]);
+  };
 }
 
 /** Modules of the job may be TypeScript: tsx is registered when the first one is met. */

@@ -34,13 +34,44 @@ interface Execution {
   readonly refs: readonly Located[];
 }
 
-interface Running {
-  readonly context: TaskContext;
-  readonly template: ExecTemplate;
-  readonly number: number;
-  readonly aborter: AbortController;
-  readonly startedMs: number;
-  finished: boolean;
+/** An execution that was begun. What few tasks ask for (id, signal) is made when they do. */
+class Running implements TaskContext {
+  finished = false;
+  private abortController: AbortController | undefined;
+
+  constructor(
+    readonly execId: number,
+    readonly template: ExecTemplate | undefined,
+    readonly number: number,
+    readonly attemptNumber: number,
+    private readonly actorResources: Readonly<Record<string, number>> | undefined,
+    readonly startedMs: number,
+    private readonly constructing?: ExecActor,
+  ) {}
+
+  get context(): TaskContext {
+    return this;
+  }
+  get taskId(): string {
+    return this.template === undefined ? "" : taskIdOf(this.template.taskPrefix, this.number);
+  }
+  get taskName(): string {
+    return this.template?.name ?? `${this.constructing?.className ?? ""}.constructor`;
+  }
+  get actorId(): string | undefined {
+    const id = this.template?.actorId ?? this.constructing?.actorId ?? "";
+    return id === "" ? undefined : id;
+  }
+  get resources(): Readonly<Record<string, number>> {
+    return this.actorResources ?? this.template?.resources ?? {};
+  }
+  get aborter(): AbortController {
+    this.abortController ??= new AbortController();
+    return this.abortController;
+  }
+  get signal(): AbortSignal {
+    return this.aborter.signal;
+  }
 }
 
 interface Group {
@@ -112,16 +143,7 @@ export class UserExecutor {
   becomeActor(execId: number, spec: ExecActor, args: Uint8Array, refs: readonly Located[]): void {
     this.host.joinJob(spec.jobId, spec.namespace, spec.workingDir);
     const { codec } = this.runtime();
-    const context: TaskContext = {
-      execId,
-      taskId: "",
-      taskName: `${spec.className}.constructor`,
-      actorId: spec.actorId,
-      attemptNumber: spec.incarnation,
-      resources: spec.resources,
-      signal: new AbortController().signal,
-    };
-    const running: Running = { context, template: undefined as never, number: 0, aborter: new AbortController(), startedMs: 0, finished: false };
+    const running = new Running(execId, undefined, 0, spec.incarnation, spec.resources, 0, spec);
     const create = async (): Promise<void> => {
       try {
         const Class = (await this.functionOf(spec.functionId)) as unknown as new (...args: unknown[]) => Record<string, unknown>;
@@ -167,12 +189,13 @@ export class UserExecutor {
 
   /** Begins what may begin. Called after each batch of messages, and whenever something finished. */
   pump(): void {
+    if (this.queue.length === 0 && this.actor === undefined) return;
     if (this.actor !== undefined) {
       this.pumpGroup(this.actor.main);
       for (const group of this.actor.groups.values()) this.pumpGroup(group);
       return;
     }
-    if (this.current !== undefined || this.yielding) return;
+    if (this.current !== undefined || this.yielding || this.queue.length === 0) return; // before its first task or actor, a worker has no runtime
     const { clock } = this.runtime();
     const until = clock.now() + sliceMs;
     for (let next = this.queue.shift(); next !== undefined; next = this.queue.shift()) {
@@ -215,25 +238,7 @@ export class UserExecutor {
       for (const ref of execution.refs) if (ref.kind === "stored") this.runtime().unpin(ref.pinId); // X1
       return undefined;
     }
-    const aborter = new AbortController();
-    const running: Running = {
-      context: {
-        execId,
-        taskId: taskIdOf(template.taskPrefix, number),
-        taskName: template.name,
-        actorId: template.actorId === "" ? undefined : template.actorId,
-        attemptNumber: attempt,
-        resources: template.actorId === "" ? template.resources : (this.actor?.spec.resources ?? {}),
-        get signal() {
-          return aborter.signal;
-        },
-      },
-      template,
-      number,
-      aborter,
-      startedMs: this.runtime().clock.now(),
-      finished: false,
-    };
+    const running = new Running(execId, template, number, attempt, this.actor?.spec.resources, this.runtime().clock.now());
     this.running.set(execId, running);
     if (this.aborted.delete(execId)) this.cancelExec(execId);
     return running;
@@ -315,7 +320,7 @@ export class UserExecutor {
   private succeeded(running: Running, value: unknown): void {
     if (running.finished) return;
     try {
-      const { numReturns } = running.template;
+      const { numReturns } = running.template as ExecTemplate;
       if (numReturns === 1) {
         const single = this.pack(value);
         if (single !== undefined) {
@@ -361,7 +366,7 @@ export class UserExecutor {
     if (running.finished) return;
     if (error instanceof ExitActorSignal) {
       const nothing = this.pack(undefined) as ReturnValue;
-      this.finish(running, outcomes.exitActor, running.template.numReturns === 0 ? noReturns : [nothing], noBytes, "");
+      this.finish(running, outcomes.exitActor, running.template?.numReturns === 0 ? noReturns : [nothing], noBytes, "");
       return;
     }
     this.finish(running, outcomes.error, noReturns, this.errorBytes(error), `${running.context.taskName} threw ${describe(error)}`);
@@ -421,7 +426,10 @@ function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
 }
 
 function describe(error: unknown): string {
-  if (error instanceof Error) return `${error.name}: ${error.message}`;
+  if (error instanceof Error) {
+    const own = (error.constructor as { name?: string } | undefined)?.name;
+    return `${error.name === "Error" && own !== undefined && own !== "" ? own : error.name}: ${error.message}`;
+  }
   if (typeof error === "object" && error !== null && "message" in error) return `${(error as { name?: string }).name ?? "Error"}: ${String((error as { message: unknown }).message)}`;
   return String(error);
 }

@@ -102,25 +102,24 @@ async function attach(o: DriverOptions, endpoint: Endpoint, workerId: WorkerId):
   if (job === undefined) throw new TrayError("SYSTEM", "the GCS registered a job without saying which");
   const raylet: Session = endpoint.connect(node.raylet, { reconnect: { giveUpMs: connectTimeoutMs, refusedMeansGone: true } });
   await raylet.opened();
-  const registered = await raylet
-    .client(RayletService)
-    .registerWorker({ workerId, pid: o.pid, kind: "driver", endpoint: address, startToken: "", jobId: job.jobId }, { retry: true });
-  const self = { workerId, nodeId: node.nodeId, endpoint: address };
   const core = new CoreWorker({
     endpoint,
     clock: o.clock,
     logger: o.logger,
     user: o.user,
     kind: "driver",
-    self,
-    node: registered.node ?? node,
-    gcs,
+    self: { workerId, nodeId: node.nodeId, endpoint: address },
+    rayletAddress: node.raylet,
     raylet,
-    arena: o.openArena(registered.arenaPath, registered.arenaCapacity),
+    gcs,
     claims: o.claims,
     job: { jobId: job.jobId, namespace: job.namespace, workingDir: o.workingDir },
     process: o.process,
   });
+  const registered = await raylet
+    .client(RayletService)
+    .registerWorker({ workerId, pid: o.pid, kind: "driver", endpoint: address, startToken: "", jobId: job.jobId }, { retry: true });
+  core.attached(registered.node ?? node, o.openArena(registered.arenaPath, registered.arenaCapacity));
   raylet.onLost(() => {
     o.onRayletLost(
       new TrayError("CONNECTION", `the raylet of this driver's node (${node.nodeName || node.nodeId.slice(0, 8)} at ${node.raylet}) died; this driver cannot go on`, {

@@ -17,6 +17,7 @@ export interface WorkerOptions {
   readonly version: string;
   readonly nodeVersion: string;
   readonly workerId: string;
+  readonly nodeId: string;
   readonly startToken: string;
   readonly rayletAddress: string;
   readonly gcsAddress: string;
@@ -53,27 +54,27 @@ export async function startWorker(o: WorkerOptions): Promise<StartedWorker> {
   const raylet = endpoint.connect(o.rayletAddress, { reconnect: { giveUpMs: 5000, refusedMeansGone: true } });
   raylet.onLost((error) => o.process.killSelf(`the raylet is gone: ${error.message}`)); // no worker outlives its raylet
   await raylet.opened();
-  const registered = await raylet
-    .client(RayletService)
-    .registerWorker({ workerId: o.workerId, pid: o.pid, kind: "worker", endpoint: address, startToken: o.startToken, jobId: "" }, { retry: true });
-  const { node } = registered;
-  if (node === undefined) throw new TrayError("SYSTEM", "the raylet registered this worker without telling its node");
-  const gcs = new GcsLink(endpoint, registered.gcs || o.gcsAddress, (fn) => o.clock.endOfTurn(fn), o.logger);
+  const gcs = new GcsLink(endpoint, o.gcsAddress, (fn) => o.clock.endOfTurn(fn), o.logger);
   const core = new CoreWorker({
     endpoint,
     clock: o.clock,
     logger: o.logger,
     user: o.user,
     kind: "worker",
-    self: { workerId: o.workerId, nodeId: node.nodeId, endpoint: address },
-    node,
-    gcs,
+    self: { workerId: o.workerId, nodeId: o.nodeId, endpoint: address },
+    rayletAddress: o.rayletAddress,
     raylet,
-    arena: o.openArena(registered.arenaPath, registered.arenaCapacity),
+    gcs,
     claims: o.claims,
     job: undefined,
     process: o.process,
   });
+  const registered = await raylet
+    .client(RayletService)
+    .registerWorker({ workerId: o.workerId, pid: o.pid, kind: "worker", endpoint: address, startToken: o.startToken, jobId: "" }, { retry: true });
+  const { node } = registered;
+  if (node === undefined) throw new TrayError("SYSTEM", "the raylet registered this worker without telling its node");
+  core.attached(node, o.openArena(registered.arenaPath, registered.arenaCapacity));
   return {
     core,
     endpoint,

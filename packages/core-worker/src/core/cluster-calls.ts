@@ -76,7 +76,7 @@ export function clusterCalls(core: CoreWorker, options: CoreWorkerOptions): Clus
         pendingTasks: core.submitter.pendingCount,
         pins: core.fetcher.pinCount,
         leases: [...core.leases.list()].reduce((n, g) => n + g.leases.size, 0),
-        nodeId: options.node.nodeId,
+        nodeId: options.self.nodeId,
       }),
   };
 }

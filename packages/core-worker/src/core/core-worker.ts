@@ -47,6 +47,11 @@ import { Requests } from "./requests.js";
 import { Submitter } from "./submitter.js";
 import { Template, type TaskEntry } from "./task-entry.js";
 
+/** Writes [offset, offset + length) of the node's arena: for values that come from the user's thread as bytes. */
+export interface ArenaWriter {
+  write(offset: number, length: number): Uint8Array;
+}
+
 export interface CoreWorkerOptions {
   readonly endpoint: Endpoint;
   readonly clock: Clock;
@@ -54,12 +59,10 @@ export interface CoreWorkerOptions {
   readonly user: ToUser;
   readonly kind: "driver" | "worker";
   readonly self: Address;
-  readonly node: NodeInfo;
-  readonly gcs: GcsLink;
-  /** Up and registered at. */
+  /** The node's raylet: "host:port". What registering there tells comes by `attached`. */
+  readonly rayletAddress: string;
   readonly raylet: Session;
-  /** Writes [offset, offset + length) of the node's arena: for values that come from the user's thread as bytes. */
-  readonly arena: { write(offset: number, length: number): Uint8Array };
+  readonly gcs: GcsLink;
   /** Shared with the user's thread: see Executor. */
   readonly claims: Int32Array;
   /** Drivers know it from the start, workers learn it with their first task. */
@@ -91,13 +94,15 @@ export class CoreWorker implements ToCore {
   private readonly functionsPut = new Map<string, Promise<unknown>>();
   private job: CoreWorkerOptions["job"];
   private readonly writing = new Map<string, number>();
+  private bulkAddress = "";
+  private arena: ArenaWriter | undefined;
   private closed = false;
 
   constructor(private readonly o: CoreWorkerOptions) {
     const { endpoint, clock, logger, user } = o;
     this.job = o.job;
     this.peers = new Peers(endpoint, giveUpMs);
-    this.peers.adopt(o.node.raylet, o.raylet);
+    this.peers.adopt(o.rayletAddress, o.raylet);
     this.gcs = o.gcs;
     this.references = new ReferenceTable({
       freed: (entry, state) => this.freed(entry, state),
@@ -114,7 +119,7 @@ export class CoreWorker implements ToCore {
       adoptContained: (contained) => contained.map((ref) => this.adoptRef(ref)),
       self: () => o.self,
     });
-    this.leases = new Leases(this.peers, clock, logger, o.node.raylet, () => this.submitter, this.answered, o.limits);
+    this.leases = new Leases(this.peers, clock, logger, o.rayletAddress, () => this.submitter, this.answered, o.limits);
     this.actors = new ActorCalls(this.gcs, this.peers, clock, logger, () => this.submitter, this.answered);
     this.fetcher = new ObjectFetcher(this.references, this.peers, clock, logger, {
       raylet: () => this.raylet,
@@ -140,6 +145,14 @@ export class CoreWorker implements ToCore {
     this.calls = clusterCalls(this, o);
     this.serve(endpoint);
     this.watchCluster();
+  }
+
+  /**
+   * The raylet has registered this process. Made before that on purpose: the raylet may have work for a worker in the same breath as its reply.
+   */
+  attached(node: NodeInfo, arena: ArenaWriter): void {
+    this.bulkAddress = node.bulk;
+    this.arena = arena;
   }
 
   /** Ends what this process holds elsewhere. The endpoint is its creator's to close. */
@@ -199,6 +212,7 @@ export class CoreWorker implements ToCore {
 
   createActor(slot: number, creation: ActorCreation, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void {
     const handle = this.references.own(handleObjectId(creation.actorId), undefined, 0);
+    handle.isHandle = true;
     this.references.bind(slot, handle);
     const refs = this.entriesOf(argSlots);
     const held = this.entriesOf(heldSlots);
@@ -276,7 +290,7 @@ export class CoreWorker implements ToCore {
     this.writing.set(objectId, value.length);
     const store = async (): Promise<void> => {
       const { offset, exists } = await this.raylet.createObject({ objectId, size: value.length, owner: this.o.self }, { timeoutMs: 0, retry: true });
-      if (!exists) this.o.arena.write(offset, value.length).set(value);
+      if (!exists) (this.arena as ArenaWriter).write(offset, value.length).set(value);
       await this.raylet.sealObject({ objectId, abort: false }, { timeoutMs: 0, retry: true });
       this.putStored(objectId);
     };
@@ -319,8 +333,7 @@ export class CoreWorker implements ToCore {
     return this.job;
   }
   private get nodeAddress(): { nodeId: string; raylet: string; bulk: string } {
-    const { nodeId, raylet, bulk } = this.o.node;
-    return { nodeId, raylet, bulk };
+    return { nodeId: this.o.self.nodeId, raylet: this.o.rayletAddress, bulk: this.bulkAddress };
   }
   private get prefix(): string {
     return taskPrefix((this.job?.jobId ?? "") as JobId, this.o.self.workerId as WorkerId);
@@ -339,7 +352,10 @@ export class CoreWorker implements ToCore {
     const owner = ref.owner as Address;
     if (owner.workerId === this.o.self.workerId) {
       const known = this.references.get(ref.objectId);
-      if (known !== undefined) return known;
+      if (known !== undefined) {
+        if (known.state.kind === "freed") this.submitter.reconstruct(known); // kept for lineage only; somebody found a reference after all
+        return known;
+      }
       const lost = this.references.own(ref.objectId, undefined, 0);
       this.references.resolve(lost, { kind: "failed", error: errorInfo("OBJECT_FREED", `object ${ref.objectId} was freed: no reference to it was left`) });
       return lost;
@@ -418,7 +434,7 @@ export class CoreWorker implements ToCore {
   }
 
   private freed(entry: ObjectEntry, state: ObjectEntry["state"]): void {
-    if (isHandleObject(entry.id)) {
+    if (entry.isHandle) {
       const actorId = entry.id.slice(0, -handleSuffix.length);
       this.gcs.client
         .killActor({ actorId, noRestart: true, outOfScope: true, reason: "the last handle is gone" }, { timeoutMs: 0, retry: true })
@@ -443,7 +459,11 @@ export class CoreWorker implements ToCore {
     this.o.logger.info("leaving", { reason });
     this.executor.sendAnswers();
     this.close();
-    this.o.user.exit(0);
+    // Said before it is done, so that the end counts as meant: no crash, no restart.
+    this.raylet
+      .killWorker({ workerId: this.o.self.workerId, reason, graceful: true }, { timeoutMs: 1000 })
+      .catch((error: unknown) => this.o.logger.debug("the raylet was not told", { error: messageOf(error) }))
+      .finally(() => this.o.user.exit(0));
   }
 
   private replyFailed(requestId: number, error: unknown): void {
@@ -547,7 +567,7 @@ export class CoreWorker implements ToCore {
 
   /** Copies there are gone; what has no other copy is made again when it is used. */
   private nodeDied(nodeId: string, raylet: string): void {
-    if (raylet !== this.o.node.raylet) this.peers.forget(raylet, `node ${nodeId.slice(0, 8)} died`);
+    if (raylet !== this.o.rayletAddress) this.peers.forget(raylet, `node ${nodeId.slice(0, 8)} died`);
     for (const entry of this.references.all()) {
       const { state } = entry;
       if (state.kind === "stored" && state.nodes.some((n) => n.nodeId === nodeId)) entry.state = { ...state, nodes: state.nodes.filter((n) => n.nodeId !== nodeId) };

@@ -298,8 +298,15 @@ export class Executor {
     this.toldBlocked = "";
   }
 
-  /** The user's thread is on its way out: give back what it will not start, and let answers leave. */
-  beginExit(reason: string): void {
+  /** The process is about to end (process.exit in user code): what has not begun goes back, answers leave now. */
+  dying(): void {
+    this.exiting = true;
+    this.giveBack(() => true);
+    this.sendAnswers();
+  }
+
+  /** This worker ends on purpose: gives back what it will not start, finishes what runs, leaves. */
+  private beginExit(reason: string): void {
     if (this.exiting) return;
     this.exiting = true;
     this.giveBack(() => true);

@@ -27,8 +27,8 @@ export const failureOf = (error: ErrorInfo): Failure => error;
 
 /** "worker 1a2b… (pid 123 on node 3c4d…) exited with code 1". */
 export function describeExit(exit: WorkerExit): string {
+  if (exit.message !== "") return exit.message; // a raylet's sentence names the process and the node itself
   const who = `worker ${exit.workerId.slice(0, 8)} (pid ${exit.pid} on node ${exit.nodeId.slice(0, 8)})`;
-  if (exit.message !== "") return `${who}: ${exit.message}`;
   if (exit.signal !== "") return `${who} was killed by ${exit.signal}`;
   if (exit.exitCode !== undefined) return `${who} exited with code ${exit.exitCode}`;
   return `${who} died`;

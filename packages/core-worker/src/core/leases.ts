@@ -213,7 +213,7 @@ export class Leases implements LeaseGroupHost {
   private rayletLost(address: string): void {
     this.watched.delete(address);
     for (const { group, lease } of [...this.byLease.values()]) {
-      if (lease.raylet === address) this.endLease(group, lease, { ...unknownExit(lease), reason: "node-died", message: `its node's raylet (${address}) died` });
+      if (lease.raylet === address) this.endLease(group, lease, { ...unknownExit(lease), reason: "node-died", message: `worker ${lease.worker.workerId.slice(0, 8)} died with its node ${lease.worker.nodeId.slice(0, 8)} (raylet at ${address})` });
     }
     for (const group of this.groups.values()) {
       group.rayletReset(address);
@@ -291,6 +291,6 @@ function unknownExit(lease: Lease): WorkerExit {
     stderrTail: [],
     reason: "crashed",
     wallMs: 0,
-    message: "its process ended and the node could not say how",
+    message: `worker ${lease.worker.workerId.slice(0, 8)} on node ${lease.worker.nodeId.slice(0, 8)} ended and the node could not say how`,
   };
 }

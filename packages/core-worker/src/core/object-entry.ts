@@ -37,6 +37,10 @@ export class ObjectEntry {
   listeners: ReadyListener[] | undefined;
   /** Borrowed objects: the owner has confirmed this process as a borrower. */
   registered = false;
+  /** Out of the table. */
+  removed = false;
+  /** Counts handles of an actor rather than a value. */
+  isHandle = false;
 
   constructor(
     /** Undefined: this process owns it. */

@@ -9,7 +9,7 @@
 //   T2. an entry stays in the table while it is in use or lineage needs it, and no longer.
 //   T3. dropping a container releases what it contains, after its own value is freed.
 import { invariant } from "@tray/common";
-import type { Address } from "@tray/protocol";
+import { type Address, indexOfObject, numberOfObject } from "@tray/protocol";
 import { freedState, ObjectEntry, pendingState, type ReadyListener, type ReadyState } from "./object-entry.js";
 import type { TaskEntry } from "./task-entry.js";
 
@@ -24,19 +24,33 @@ export interface ReferenceHost {
 
 export class ReferenceTable {
   private readonly entries = new Map<string, ObjectEntry>();
+  /** First results of tasks submitted here, by the task's number: most objects are these, and numbers hash faster than ids. */
+  private readonly byNumber = new Map<number, ObjectEntry>();
   /** Index = slot; slots are small integers given out by the user's thread and reused by it. */
   private readonly slots: (ObjectEntry | undefined)[] = [];
 
   constructor(private readonly host: ReferenceHost) {}
 
   get size(): number {
-    return this.entries.size;
+    return this.entries.size + this.byNumber.size;
   }
   get(id: string): ObjectEntry | undefined {
-    return this.entries.get(id);
+    const entry = this.entries.get(id);
+    if (entry !== undefined || indexOfObject(id) !== 0) return entry;
+    const first = this.byNumber.get(numberOfObject(id));
+    return first !== undefined && first.id === id ? first : undefined;
   }
-  all(): IterableIterator<ObjectEntry> {
-    return this.entries.values();
+  *all(): IterableIterator<ObjectEntry> {
+    yield* this.byNumber.values();
+    yield* this.entries.values();
+  }
+
+  /** The result `index` of a task submitted here, pending. */
+  ownReturn(task: TaskEntry, index: number): ObjectEntry {
+    const entry = new ObjectEntry(undefined, task, index, undefined);
+    if (index === 0) this.byNumber.set(task.number, entry);
+    else this.entries.set(entry.id, entry);
+    return entry;
   }
 
   /** A new owned object, pending. */
@@ -99,7 +113,7 @@ export class ReferenceTable {
   }
   /** A process died: it borrows nothing any more. O(objects); deaths are rare. */
   borrowerDied(workerId: string): void {
-    for (const entry of [...this.entries.values()]) this.removeBorrower(entry, workerId);
+    for (const entry of [...this.all()]) this.removeBorrower(entry, workerId);
   }
 
   /** The object has a value (or failed). References inside it are held from now on (owned objects). */
@@ -156,9 +170,12 @@ export class ReferenceTable {
       this.dropContained(entry); // T3
     }
     if (entry.lineage > 0) return;
-    if (!this.entries.delete(entry.id)) return;
+    if (entry.removed) return;
+    entry.removed = true;
     const { task } = entry;
-    if (task !== undefined && task.returns.every((r) => !this.entries.has(r.id))) this.host.lineageEnded(task);
+    if (task !== undefined && entry.index === 0) this.byNumber.delete(task.number);
+    else this.entries.delete(entry.id);
+    if (task !== undefined && task.state === "done" && task.returns.every((r) => r.removed)) this.host.lineageEnded(task);
   }
 
   private dropContained(entry: ObjectEntry): void {

@@ -9,7 +9,7 @@
 //   U2. arguments are held from submission until the end; then only for lineage, and only while a stored result may be lost.
 //   U3. a system failure costs a retry only if the task may have started; tasks given back unstarted cost nothing.
 import type { Logger } from "@tray/common";
-import { type ErrorInfo, type ObjectLocations, type RefArg, type RefInfo, type TaskDone, TaskOutcome, type TaskPush, taskIdOf, type WorkerExit, objectIdOf } from "@tray/protocol";
+import { type ErrorInfo, type ObjectLocations, type RefArg, type RefInfo, type TaskDone, TaskOutcome, type TaskPush, type WorkerExit } from "@tray/protocol";
 import { errorInfo, workerCrashed } from "./failures.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ReferenceTable } from "./reference-table.js";
@@ -57,9 +57,8 @@ export class Submitter {
 
   submit(template: Template, number: number, firstSlot: number, parent: number, args: Uint8Array, refs: readonly ObjectEntry[], held: readonly ObjectEntry[]): TaskEntry {
     const task = new TaskEntry(template, number, args, refs.length === 0 ? nothing : refs, held.length === 0 ? nothing : held, parent);
-    const id = taskIdOf(template.wire.taskPrefix, number);
     for (let i = 0; i < template.options.numReturns; i++) {
-      const entry = this.references.own(objectIdOf(id, i), task, i);
+      const entry = this.references.ownReturn(task, i);
       task.returns.push(entry);
       this.references.bind(firstSlot + i, entry);
     }

@@ -92,10 +92,17 @@ export class HandleState {
 
 const noOptions: MethodOptions = Object.freeze({});
 
+/** What handles are instances of: it is how the codec and `console.log` tell them from plain objects. */
+class ActorHandle {
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return String(handleStateOf(this));
+  }
+}
+
 /** The handle object that users hold: one property per method. */
 export function makeHandle(runtime: Runtime, slot: number, description: ActorDescription): object {
   const state = new HandleState(runtime, slot, description);
-  const handle: Record<string | symbol, unknown> = {};
+  const handle = new ActorHandle();
   for (const method of description.methods) {
     const bound = (options: MethodOptions): object => ({
       remote: (...args: unknown[]) => state.call(method, args, options),
@@ -108,8 +115,6 @@ export function makeHandle(runtime: Runtime, slot: number, description: ActorDes
   }
   Object.defineProperty(handle, actorInfo, { value: { id: description.actorId } });
   Object.defineProperty(handle, actorHandleBrand, { value: state });
-  Object.defineProperty(handle, "toString", { value: () => state.toString() });
-  Object.defineProperty(handle, Symbol.for("nodejs.util.inspect.custom"), { value: () => state.toString() });
   if (slot !== 0) (runtime as RefHost).track(handle, slot);
   return handle;
 }

@@ -36,16 +36,17 @@ export class ThreadChannel {
 
   constructor(
     private readonly ports: ChannelPorts,
-    private readonly handle: (record: Buffer) => void,
+    /** Gets each record as a place in memory that is valid only during the call. */
+    private readonly handle: (memory: Buffer, start: number) => void,
     private readonly options: { mayBlock: boolean; clock: Clock; afterDrain?: () => void },
   ) {
     this.writer = new RingWriter(ports.outgoing);
     this.reader = new RingReader(ports.incoming);
-    ports.wake.on("message", this.onWake);
   }
 
-  /** Begins to read. */
+  /** Begins to read. Until then records wait in the ring. */
   start(): void {
+    this.ports.wake.on("message", this.onWake);
     this.onWake();
   }
 
@@ -53,12 +54,12 @@ export class ThreadChannel {
   send(bytes: Uint8Array, length: number): void {
     if (this.closed) return;
     if (length > this.writer.recordMax) {
-      this.sendLarge(bytes.slice(0, length));
+      this.sendLarge(copyOf(bytes, length));
       return;
     }
     if (this.overflow.length > 0 || !this.writer.push(bytes, length)) {
       if (!this.options.mayBlock) {
-        this.overflow.push(bytes.slice(0, length)); // C2
+        this.overflow.push(copyOf(bytes, length)); // C2
         this.scheduleRetry();
         return;
       }
@@ -73,16 +74,19 @@ export class ThreadChannel {
   /** Sends a record of any size, giving away its memory when it is large. `bytes` must own its whole buffer. */
   sendLarge(bytes: Uint8Array): void {
     if (this.closed) return;
-    const owned = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+    const owned = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength ? bytes : copyOf(bytes, bytes.byteLength);
     this.ports.large.postMessage(owned, [owned.buffer as ArrayBuffer]);
     this.send(this.marker, 1); // C1
   }
 
   /** Reads what is there, then blocks up to `timeoutMs` for more and reads that. For the user's thread inside getSync. */
   blockAndDrain(timeoutMs: number): void {
-    if (this.reader.drain(this.onRecord, drainMax) > 0) return;
-    this.reader.block(timeoutMs);
-    this.reader.drain(this.onRecord, drainMax);
+    if (this.reader.drain(this.onRecord, drainMax) === 0) {
+      this.reader.block(timeoutMs);
+      this.reader.drain(this.onRecord, drainMax);
+    }
+    // Blocking ended the sleep of the event loop's reader: put it back to sleep, or what comes next would wake nobody (C3).
+    if (!this.draining && !this.reader.fallAsleep()) this.options.clock.endOfTurn(this.onWake);
   }
 
   /** Keeps the process alive while something is awaited. */
@@ -111,15 +115,16 @@ export class ThreadChannel {
     }
   };
 
-  private readonly onRecord = (record: Buffer): void => {
-    if (record.length === 1 && record[0] === largeMarker) {
-      const received = receiveMessageOnPort(this.ports.large) as { message: Uint8Array } | undefined;
-      if (received === undefined) throw new Error("a large record is missing");
-      const { message } = received;
-      this.handle(Buffer.from(message.buffer, message.byteOffset, message.byteLength));
+  private readonly onRecord = (start: number, length: number): void => {
+    const { memory } = this.reader;
+    if (length !== 1 || memory[start] !== largeMarker) {
+      this.handle(memory, start);
       return;
     }
-    this.handle(record);
+    const received = receiveMessageOnPort(this.ports.large) as { message: Uint8Array } | undefined;
+    if (received === undefined) throw new Error("a large record is missing");
+    const { message } = received;
+    this.handle(Buffer.from(message.buffer, message.byteOffset, message.byteLength), 0);
   };
 
   private wakeReader(): void {
@@ -141,4 +146,9 @@ export class ThreadChannel {
       if (this.overflow.length > 0) this.scheduleRetry();
     });
   }
+}
+
+/** A copy with memory of its own (a Buffer's slice would be a view). */
+function copyOf(bytes: Uint8Array, length: number): Uint8Array {
+  return Uint8Array.prototype.slice.call(bytes, 0, length);
 }

@@ -79,11 +79,11 @@ export class RecordReader {
   private bytes: Buffer = emptyBytes;
   private at = 0;
 
-  /** Starts a record and answers its op. */
-  start(record: Buffer): number {
-    this.bytes = record;
-    this.at = 1;
-    return record[0] as number;
+  /** Starts the record at `start` and answers its op. */
+  start(memory: Buffer, start: number): number {
+    this.bytes = memory;
+    this.at = start + 1;
+    return memory[start] as number;
   }
   u8(): number {
     return this.bytes[this.at++] as number;
@@ -108,7 +108,8 @@ export class RecordReader {
     const length = this.u32();
     if (length === 0) return emptyBytes;
     const copy = Buffer.allocUnsafe(length);
-    this.bytes.copy(copy, 0, this.at, this.at + length);
+    if (length <= 32) for (let i = 0; i < length; i++) copy[i] = this.bytes[this.at + i] as number;
+    else this.bytes.copy(copy, 0, this.at, this.at + length);
     this.at += length;
     return copy;
   }

@@ -102,11 +102,16 @@ export class RingReader extends RingEnd {
     return Atomics.load(this.control, HEAD) >>> 0 === this.tail;
   }
 
+  /** The ring's memory, into which `drain` points. */
+  get memory(): Buffer {
+    return this.bytes;
+  }
+
   /**
-   * Calls `handle` with a view of each record, up to `max` records. The view is valid only during the call. Answers how many there were.
+   * Calls `handle` with the place of each record in `memory`, up to `max` records; it is valid only during the call. Answers how many there were.
    * Room is given back after each batch of records, not after each one, to keep the shared cache line quiet.
    */
-  drain(handle: (record: Buffer) => void, max: number): number {
+  drain(handle: (start: number, length: number) => void, max: number): number {
     let count = 0;
     const head = Atomics.load(this.control, HEAD) >>> 0;
     while (this.tail !== head && count < max) {
@@ -119,7 +124,7 @@ export class RingReader extends RingEnd {
       }
       this.tail = (this.tail + 4 + ((length + 3) & ~3)) >>> 0;
       count++;
-      handle(this.bytes.subarray(at + 4, at + 4 + length));
+      handle(at + 4, length);
       if ((count & 31) === 0) this.publishTail();
     }
     if (count > 0) this.publishTail();

@@ -192,8 +192,8 @@ export class ToCoreSender implements ToCore {
 }
 
 /** The core's side: decodes one record and calls `core`. */
-export function dispatchToCore(r: RecordReader, record: Buffer, core: ToCore): void {
-  switch (r.start(record)) {
+export function dispatchToCore(r: RecordReader, memory: Buffer, start: number, core: ToCore): void {
+  switch (r.start(memory, start)) {
     case op.submit:
       core.submit(r.u32(), r.f64(), r.u32(), r.u32(), r.data(), r.list(), r.list());
       break;
@@ -263,6 +263,6 @@ export function dispatchToCore(r: RecordReader, record: Buffer, core: ToCore): v
       core.call(r.u32(), r.text(), r.text());
       break;
     default:
-      throw new Error(`unknown record ${record[0]} for the core thread`);
+      throw new Error(`unknown record ${memory[start]} for the core thread`);
   }
 }

@@ -178,8 +178,8 @@ function readRefs(r: RecordReader): readonly Located[] {
 }
 
 /** The user's side: decodes one record and calls `user`. */
-export function dispatchToUser(r: RecordReader, record: Buffer, user: ToUser): void {
-  switch (r.start(record)) {
+export function dispatchToUser(r: RecordReader, memory: Buffer, start: number, user: ToUser): void {
+  switch (r.start(memory, start)) {
     case op.ready:
       user.ready(r.u32(), r.u32(), readLocated(r));
       break;
@@ -214,6 +214,6 @@ export function dispatchToUser(r: RecordReader, record: Buffer, user: ToUser): v
       user.exit(r.u32());
       break;
     default:
-      throw new Error(`unknown record ${record[0]} for the user's thread`);
+      throw new Error(`unknown record ${memory[start]} for the user's thread`);
   }
 }
