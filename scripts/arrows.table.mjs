@@ -18,6 +18,7 @@ export const entries = [
   { file: "packages/tray/src/util.ts", reason: "public entry tray/util" },
   { file: "packages/tray/src/jobs.ts", reason: "public entry tray/jobs" },
   { file: "packages/tray/src/io-thread.ts", reason: "entry of the I/O thread" },
+  { file: "packages/raylet/src/testing/world.ts", reason: "the world around raylets in their tests" },
 ];
 
 /** Time, chance, environment and the end of the process come in through constructors. */

@@ -17,6 +17,8 @@ export interface Clock {
   every(periodMs: number, fn: () => void): Timer;
   /** Runs `fn` when the present turn of the event loop has handled its input: where batches leave. */
   endOfTurn(fn: () => void): void;
+  /** Runs `fn` after the callback that runs now, before the event loop goes on: where what one batch of input caused is put together. */
+  soon(fn: () => void): void;
 }
 
 /** Resolves after `delayMs`; rejects with the signal's reason when it aborts first. */
@@ -55,4 +57,5 @@ export const systemClock: Clock = {
   after: (delayMs, fn) => new NodeTimer(setTimeout(fn, delayMs)),
   every: (periodMs, fn) => new NodeTimer(setInterval(fn, periodMs)),
   endOfTurn: (fn) => void setImmediate(fn),
+  soon: (fn) => process.nextTick(fn),
 };

@@ -42,6 +42,9 @@ export class SimClock implements Clock {
   endOfTurn(fn: () => void): void {
     this.turn.push(fn);
   }
+  soon(fn: () => void): void {
+    queueMicrotask(fn);
+  }
 
   /** Runs all that is due now, and what follows from it without time passing. */
   async settle(): Promise<void> {

@@ -10,7 +10,7 @@ export { extensions, type RemoteFactory } from "./front/extensions.js";
 export { type FirstWord, type IoTask, type IoThread, type IoThreadData, sayFirstWord, startIoThread } from "./front/io-thread-host.js";
 export { isObjectRef, ObjectRef } from "./front/object-ref.js";
 export type { ActorOptions, MethodOptions, NodeAffinity, TaskOptions } from "./front/options.js";
-export { RemoteFunctionCore, remoteFunctionBrand } from "./front/remote-function.js";
+export { RemoteFunctionCore, rememberFunction, remoteFunctionBrand } from "./front/remote-function.js";
 export { type Connection, Runtime } from "./front/runtime.js";
 export { type ChannelPorts, ThreadChannel } from "./thread/channel.js";
 export { RecordReader } from "./thread/record.js";

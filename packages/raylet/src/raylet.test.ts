@@ -1,4 +1,5 @@
-import { ActorSpec, PlaceReply, type NodeViewEntry, toFixedPoint } from "@tray/protocol";
+import { ActorSpec, JobInfo, PlaceReply, type NodeViewEntry, toFixedPoint } from "@tray/protocol";
+import { FaultPlan } from "@tray/rpc";
 import { FakeOwner, requirements, type TestNode, World } from "./testing/world.js";
 
 const entryOf = (node: TestNode, cpus: number): NodeViewEntry => ({
@@ -132,7 +133,10 @@ describe("leases", () => {
     await world.clock.advance(3000);
     expect(node.workers.length).toBeGreaterThanOrEqual(2);
     expect(node.alive.length).toBeLessThanOrEqual(1);
-    expect(node.raylet.leases.core.queued()[0]).toMatchObject({ cause: "waiting-for-worker", detail: expect.stringContaining("fail to start") as string });
+    expect(node.raylet.leases.core.queued()[0]).toMatchObject({
+      cause: "waiting-for-worker",
+      detail: expect.stringContaining("fail to start") as string,
+    });
     node.brokenWorkers = false;
     await until(() => owner.grants.length === 1);
   });
@@ -144,7 +148,7 @@ describe("leases", () => {
     await until(() => owner.grants.length === 1);
     owner.to(node.address).leaseReturn({ leaseId: owner.grants[0]?.leaseId ?? "", workerBroken: false });
     await world.clock.advance(10);
-    await world.clock.complete(world.gcs.node(node.nodeId).jobFinished({ jobId: "00000001" } as never));
+    await world.clock.complete(world.gcs.node(node.nodeId).jobFinished(JobInfo.fromPartial({ jobId: "00000001" })));
     await until(() => node.alive.length === 0);
     expect(world.gcs.deaths[0]?.exit?.reason).toBe("job-ended");
   });
@@ -158,7 +162,11 @@ describe("actors", () => {
     expect(node.raylet.ledger.available["CPU"]).toBe(0);
     await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
     await until(() => world.gcs.created.length === 1);
-    expect(world.gcs.created[0]).toMatchObject({ actorId, incarnation: 0, address: { nodeId: node.nodeId, workerId: node.workers[0]?.launch.workerId } });
+    expect(world.gcs.created[0]).toMatchObject({
+      actorId,
+      incarnation: 0,
+      address: { nodeId: node.nodeId, workerId: node.workers[0]?.launch.workerId },
+    });
     expect(node.raylet.ledger.available["CPU"]).toBe(10_000);
     await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
     await until(() => world.gcs.created.length === 2); // told again, not made again
@@ -193,8 +201,9 @@ describe("actors", () => {
     await world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 2 }));
     await until(() => world.gcs.created.length === 3 && node.alive.length === 1);
     await world.clock.complete(gcs.killActor({ actorId, incarnation: 2, graceful: true, reason: "out of scope" }));
-    await until(() => node.alive.length === 0);
+    await until(() => world.gcs.deaths.some((d) => d.incarnation === 2));
     expect(world.gcs.deaths.at(-1)).toMatchObject({ incarnation: 2, intended: true });
+    expect(node.alive).toEqual([]);
     expect(node.raylet.ledger.holders).toBe(0);
   });
 
@@ -219,7 +228,11 @@ describe("actors", () => {
 
 describe("objects", () => {
   const objectId = `${"00000001".padEnd(32, "b")}00000000`;
-  const addressOf = (owner: FakeOwner, node: TestNode): { workerId: string; nodeId: string; endpoint: string } => ({ workerId: owner.id, nodeId: node.nodeId, endpoint: "" });
+  const addressOf = (owner: FakeOwner, node: TestNode): { workerId: string; nodeId: string; endpoint: string } => ({
+    workerId: owner.id,
+    nodeId: node.nodeId,
+    endpoint: "",
+  });
 
   it("creates, seals, reads; a second node pulls a copy once for all who ask; deletion frees both", async () => {
     const a = await nodeOf("a", 1);
@@ -231,9 +244,24 @@ describe("objects", () => {
     await world.clock.complete(raylet.sealObject({ objectId, abort: false }));
     expect(await world.clock.complete(raylet.createObject({ objectId, size: 9000, owner: addressOf(owner, a) }))).toMatchObject({ exists: true });
 
-    const locations = { size: 9000, nodes: [{ nodeId: "gone", raylet: "", bulk: "gone:2" }, { nodeId: a.nodeId, raylet: a.address, bulk: "a:2" }] };
-    const readers = [new FakeOwner(world, "r1"), new FakeOwner(world, "r2")];
-    const replies = await world.clock.complete(Promise.all(readers.map((r) => r.to(b.address).getObject({ objectId, locations, owner: addressOf(owner, a) }))));
+    const locations = {
+      size: 9000,
+      nodes: [
+        { nodeId: "gone", raylet: "", bulk: "gone:2" },
+        { nodeId: a.nodeId, raylet: a.address, bulk: "a:2" },
+      ],
+    };
+    const reader = new FakeOwner(world, "r");
+    const signal = new AbortController().signal;
+    const [remote, ...local] = [
+      reader.to(b.address).getObject({ objectId, locations, owner: addressOf(owner, a) }),
+      b.raylet.objects.get(objectId, locations, undefined, "local", signal),
+      b.raylet.objects.get(objectId, locations, undefined, "local", signal),
+    ];
+    const pulls = jest.spyOn(a.raylet.objects, "open");
+    const replies = await world.clock.complete(Promise.all(local));
+    expect((await world.clock.complete(remote)).found).toBe(true);
+    expect(pulls).toHaveBeenCalledTimes(1); // B1
     expect(replies.map((r) => [r.found, r.size, r.pulled])).toEqual([
       [true, 9000, true],
       [true, 9000, true],
@@ -241,10 +269,12 @@ describe("objects", () => {
     expect(Buffer.from(b.arena.write(replies[0]?.offset ?? 0, 9000)).every((byte) => byte === 7)).toBe(true);
     expect(b.raylet.objects.usage()).toMatchObject({ objects: 1, pinnedBytes: 12_288 });
 
-    readers[0]?.to(b.address).deleteObjects({ objectIds: [objectId] });
+    reader.to(b.address).deleteObjects({ objectIds: [objectId] });
     await world.clock.advance(10);
     expect(b.raylet.objects.usedBytes).toBe(12_288); // pins hold on
-    for (const reader of readers) reader.to(b.address).releaseObjects({ objectIds: [objectId] });
+    reader.to(b.address).releaseObjects({ objectIds: [objectId], offsets: [replies[0]?.offset ?? 0] });
+    const offsets = replies.map((r) => r.offset);
+    b.raylet.objects.release([objectId, objectId], offsets, "local");
     raylet.deleteObjects({ objectIds: [objectId] });
     await until(() => a.raylet.objects.usedBytes === 0 && b.raylet.objects.usedBytes === 0);
   });
@@ -252,7 +282,9 @@ describe("objects", () => {
   it("says which locations did not have it", async () => {
     const a = await nodeOf("a", 1);
     const owner = new FakeOwner(world, "o");
-    const get = owner.to(a.address).getObject({ objectId, locations: { size: 10, nodes: [{ nodeId: "x", raylet: "", bulk: "x:2" }] }, owner: undefined });
+    const get = owner
+      .to(a.address)
+      .getObject({ objectId, locations: { size: 10, nodes: [{ nodeId: "x", raylet: "", bulk: "x:2" }] }, owner: undefined });
     expect(await world.clock.complete(get)).toMatchObject({ found: false, missingNodeIds: ["x"] });
     expect(a.raylet.objects.usedBytes).toBe(0);
   });
@@ -320,6 +352,22 @@ describe("the GCS", () => {
     await until(() => a.ended !== undefined);
     expect(a.ended).toMatch(/gcsReconnectTimeout/);
     expect(a.alive).toEqual([]);
+  });
+
+  it("hears everything that matters although requests and replies are lost and links break", async () => {
+    world.faults = FaultPlan.parse('{"gcs/*":{"requestLost":0.3,"replyLost":0.3,"delayMs":[0,50]},"worker/*":{"requestLost":0.3,"replyLost":0.3}}');
+    const node = await nodeOf("a", 2);
+    world.faults = undefined;
+    world.network.breakChance = 0.01;
+    for (let incarnation = 0; incarnation < 8; incarnation++) {
+      await world.clock.complete(world.gcs.node(node.nodeId).createActor({ spec: actor(), incarnation }, { retry: true }));
+      await until(() => world.gcs.created.some((c) => c.incarnation === incarnation));
+      expect(node.alive).toHaveLength(1); // A1
+      node.alive[0]?.exit(1, "");
+      await until(() => world.gcs.deaths.some((d) => d.incarnation === incarnation));
+    }
+    expect(node.workers).toHaveLength(8); // A2: none was made twice
+    expect(node.raylet.ledger.holders).toBe(0);
   });
 
   it("says goodbye on a clean end", async () => {

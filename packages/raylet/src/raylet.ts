@@ -10,7 +10,16 @@
 import { type Clock, type Logger, messageOf, type Metrics, type Random, Scope, TrayError } from "@tray/common";
 import { changedSettings, type SystemConfig } from "@tray/config";
 import type { Arena, Bulk, BulkSource } from "@tray/object-store";
-import { type NodeInfo, NodeService, type Publication, RayletService, type RegisterNodeReply, SubscriberService, type WorkerExit } from "@tray/protocol";
+import {
+  type NodeInfo,
+  NodeService,
+  NodeState,
+  type Publication,
+  RayletService,
+  type RegisterNodeReply,
+  SubscriberService,
+  type WorkerExit,
+} from "@tray/protocol";
 import type { Endpoint, Session } from "@tray/rpc";
 import { ClusterView } from "@tray/scheduler";
 import { actorDeathOf, ActorService } from "./actors/service.js";
@@ -85,6 +94,8 @@ export class Raylet {
   private bulkAddress = "";
   private idleSinceWallMs: number;
   private ended = false;
+  /** Before this, what goes wrong is start()'s to throw. */
+  private joined = false;
 
   constructor(readonly options: RayletOptions) {
     const { clock, random, logger, metrics, config, node, endpoint } = options;
@@ -94,7 +105,11 @@ export class Raylet {
     this.systemConfigJson = JSON.stringify(changedSettings(config));
     this.startWallMs = clock.wallMs();
     this.idleSinceWallMs = this.startWallMs;
-    this.scope = new Scope("raylet", { clock, onError: (what, error) => logger.error("failed in the background", { what, error }), closerTimeoutMs: config.workerKillGracePeriod + 5000 });
+    this.scope = new Scope("raylet", {
+      clock,
+      onError: (what, error) => logger.error("failed in the background", { what, error }),
+      closerTimeoutMs: config.workerKillGracePeriod + 5000,
+    });
 
     const changed = (): void => this.loadChanged();
     this.ledger = new ResourceLedger(node.total);
@@ -103,16 +118,32 @@ export class Raylet {
       options.workers,
       {
         assigned: (ticket, worker) =>
-          ticket.use.kind === "lease" ? this.leases.assigned(ticket.use.leaseId, worker) : this.actors.assigned(ticket.use.actorId, ticket.use.incarnation, worker),
+          ticket.use.kind === "lease"
+            ? this.leases.assigned(ticket.use.leaseId, worker)
+            : this.actors.assigned(ticket.use.actorId, ticket.use.incarnation, worker),
         refused: (ticket, detail) => (ticket.use.kind === "lease" ? this.leases.refused(ticket, detail) : this.actors.refused(ticket, detail)),
         departed: (departed, exit) => this.workerDeparted(departed, exit),
         changed: () => this.leases.dispatch(),
       },
       () => this.address,
-      (workerId, pid, isError, lines) => this.logs.add({ jobId: this.pool.core.get(workerId)?.jobId ?? "", workerId, pid, isError, name: this.nameOf(workerId) }, lines),
+      (workerId, pid, isError, lines) =>
+        this.logs.add({ jobId: this.pool.core.get(workerId)?.jobId ?? "", workerId, pid, isError, name: this.nameOf(workerId) }, lines),
     );
-    this.leases = new LeaseService(this.env, this.ledger, this.view, () => this.pool, () => this.gcs, changed);
-    this.actors = new ActorService(this.env, this.ledger, () => this.pool, () => this.gcs, () => this.leases.dispatch());
+    this.leases = new LeaseService(
+      this.env,
+      this.ledger,
+      this.view,
+      () => this.pool,
+      () => this.gcs,
+      changed,
+    );
+    this.actors = new ActorService(
+      this.env,
+      this.ledger,
+      () => this.pool,
+      () => this.gcs,
+      () => this.leases.dispatch(),
+    );
     this.objects = new ObjectService(this.env, options.arena, options.bulk.client);
     this.drivers = new DriverWatch(this.env, options.probeProcess, (driver, why) => this.driverGone(driver, why));
     this.jobs = new JobService(this.env, this.ledger, options.supervisors, () => this.leases.dispatch());
@@ -154,6 +185,7 @@ export class Raylet {
       this.scope.defer("jobs", () => this.jobs.close());
       this.scope.defer("drivers", () => this.drivers.close());
       await this.gcs.start();
+      this.joined = true;
       const housekeeping = clock.every(housekeepingMs, () => this.pool.tick());
       this.scope.defer("housekeeping", () => housekeeping.cancel());
     } catch (error) {
@@ -186,7 +218,12 @@ export class Raylet {
   }
 
   nodeInfo(): NodeInfo {
-    return nodeInfoOf(this.env.node, { raylet: this.address, bulk: this.bulkAddress, objectStoreBytes: this.arena.capacity, startWallMs: this.startWallMs });
+    return nodeInfoOf(this.env.node, {
+      raylet: this.address,
+      bulk: this.bulkAddress,
+      objectStoreBytes: this.arena.capacity,
+      startWallMs: this.startWallMs,
+    });
   }
 
   /** What the cluster should know of this node has changed, or may have. */
@@ -243,7 +280,14 @@ export class Raylet {
     for (const actor of this.actors.all()) {
       if (actor.phase !== "waiting") continue;
       const wait = this.pool.core.waitOf(actor.key) ?? { cause: "waiting-for-worker", detail: "" };
-      out.push({ shape: actor.spec.requirements?.resources, queued: 1, meanTaskMs: 0, wait: { ...wait, sinceWallMs: actor.sinceMs + toWall }, infeasible: false, kind: "actor" });
+      out.push({
+        shape: actor.spec.requirements?.resources,
+        queued: 1,
+        meanTaskMs: 0,
+        wait: { ...wait, sinceWallMs: actor.sinceMs + toWall },
+        infeasible: false,
+        kind: "actor",
+      });
     }
     return out.slice(0, 100);
   }
@@ -257,7 +301,9 @@ export class Raylet {
     if (this.scope.closed) return; // the death of the node says it all, and an actor must not be restarted on a node that is going
     const actor = use?.kind === "actor" ? use : { actorId: "", incarnation: 0 };
     const { intended } = actorDeathOf(exit);
-    void this.gcs.report("workerDied", (options) => this.gcs.client.workerDied({ exit, actorId: actor.actorId, incarnation: actor.incarnation, intended, wasDriver: false }, options));
+    void this.gcs.report("workerDied", (options) =>
+      this.gcs.client.workerDied({ exit, actorId: actor.actorId, incarnation: actor.incarnation, intended, wasDriver: false }, options),
+    );
   }
 
   private driverGone(driver: Driver, why: string): void {
@@ -265,8 +311,19 @@ export class Raylet {
     this.env.logger.info("driver ended", { workerId, jobId, pid, why });
     this.leases.peerDied(workerId);
     this.objects.clientGone(workerId);
-    const exit = { workerId, nodeId: this.env.node.nodeId, pid, signal: "", stderrTail: [], reason: "intended", wallMs: this.env.clock.wallMs(), message: `driver ${pid}: ${why}` };
-    void this.gcs.report("workerDied", (options) => this.gcs.client.workerDied({ exit, actorId: "", incarnation: 0, intended: true, wasDriver: true }, options));
+    const exit = {
+      workerId,
+      nodeId: this.env.node.nodeId,
+      pid,
+      signal: "",
+      stderrTail: [],
+      reason: "intended",
+      wallMs: this.env.clock.wallMs(),
+      message: `driver ${pid}: ${why}`,
+    };
+    void this.gcs.report("workerDied", (options) =>
+      this.gcs.client.workerDied({ exit, actorId: "", incarnation: 0, intended: true, wasDriver: true }, options),
+    );
     void this.gcs.report("finishJob", (options) => this.gcs.client.finishJob({ jobId, driverWorkerId: workerId, reason: why }, options));
   }
 
@@ -274,14 +331,14 @@ export class Raylet {
     if (body?.$case === "worker") {
       this.leases.peerDied(body.value.workerId);
       this.objects.ownerDied(body.value.workerId);
-    } else if (body?.$case === "node" && body.value.endWallMs > 0 && body.value.nodeId !== this.env.node.nodeId) {
+    } else if (body?.$case === "node" && body.value.state === NodeState.DEAD && body.value.nodeId !== this.env.node.nodeId) {
       this.objects.nodeDied(body.value.nodeId);
     }
   }
 
   private fatal(error: TrayError): void {
     this.env.logger.error("this node cannot go on", { code: error.code, error: error.message });
-    this.end(error.message, error);
+    if (this.joined) this.end(error.message, error);
   }
 
   private nameOf(workerId: string): string {

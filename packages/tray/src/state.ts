@@ -90,7 +90,7 @@ interface RemoteThing {
 /** Classes, so that the codec tells them from plain objects; methods are bound, so that they may be taken off. */
 class RemoteFunction {
   readonly [remoteFunctionBrand]: RemoteFunctionCore;
-  readonly function: AnyFunction;
+  function: AnyFunction;
   readonly remote: (...args: unknown[]) => unknown;
   readonly options: (more: object) => object;
   constructor(fn: AnyFunction, options: object) {
@@ -98,7 +98,11 @@ class RemoteFunction {
     this[remoteFunctionBrand] = core;
     this.function = fn;
     this.remote = (...args) => core.submit(args);
-    this.options = (more) => new RemoteFunction(fn, { ...options, ...more });
+    this.options = (more) => new RemoteFunction(core.fn, { ...options, ...more });
+  }
+  complete(fn: AnyFunction): void {
+    this.function = fn;
+    this[remoteFunctionBrand].fn = fn;
   }
 }
 
@@ -110,7 +114,7 @@ class ActorClass {
     const core = new ActorClassCore(runtime, cls, options);
     this[remoteFunctionBrand] = core;
     this.remote = (...args) => core.create(args);
-    this.options = (more) => new ActorClass(cls, { ...options, ...more });
+    this.options = (more) => new ActorClass(core.cls, { ...options, ...more });
   }
 }
 
@@ -130,8 +134,21 @@ const remoteFactory = {
     const core = (value as RemoteThing)[remoteFunctionBrand];
     return core instanceof ActorClassCore ? { target: core.cls, options: core.given, kind: "actor" } : { target: core.fn, options: core.given, kind: "task" };
   },
-  make: (target: Function, options: object): object =>
-    isClass(target) ? makeActorClass(target as new (...args: never[]) => object, options) : makeRemoteFunction(target as AnyFunction, options),
+  make: (kind: "task" | "actor", target: Function, options: object): object =>
+    kind === "actor" ? makeActorClass(target as unknown as Instantiable, options) : makeRemoteFunction(target as AnyFunction, options),
+  makeLater: (kind: "task" | "actor", options: object): { made: object; complete: (target: Function) => void } => {
+    if (kind === "actor") {
+      const made = new ActorClass(class {}, options);
+      return {
+        made,
+        complete: (target) => {
+          made[remoteFunctionBrand].cls = target as unknown as Instantiable;
+        },
+      };
+    }
+    const made = new RemoteFunction(() => undefined, options);
+    return { made, complete: (target) => made.complete(target as AnyFunction) };
+  },
 };
 
 // ── assembling the user's thread ──────────────────────────────────────────────────────────────────────────────────────────────

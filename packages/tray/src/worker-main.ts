@@ -128,25 +128,30 @@ function muteLoaderWarning(): void {
 
 /** Modules of the job may be TypeScript: tsx is registered when the first one is met. */
 function withTypeScript(host: ModuleHost): ModuleHost {
-  let registered = false;
-  const meet = (specifier: string): void => {
-    if (registered || !/\.[cm]?tsx?$/.test(specifier)) return;
-    registered = true;
-    const require = createRequire(`${bundleDir()}/index.cjs`);
-    (require("tsx/cjs/api") as { register(): void }).register();
-    (require("tsx/esm/api") as { register(): void }).register();
+  const isTypeScript = (specifier: string): boolean => /\.[cm]?tsx?$/.test(specifier);
+  let required = false;
+  const forRequire = (): void => {
+    if (required) return;
+    required = true;
+    (createRequire(`${bundleDir()}/index.cjs`)("tsx/cjs/api") as { register(): void }).register();
   };
+  // Not by `require`: that copy of tsx looks for its loader in the wrong directory.
+  let imported: Promise<unknown> | undefined;
+  const forImport = (): Promise<unknown> => (imported ??= import("tsx/esm/api").then(({ register }) => register()));
   return {
     isMain: (url) => host.isMain(url),
     referToScript: (url, loader) => host.referToScript(url, loader),
     referToImport: (specifier, importer, loader) => host.referToImport(specifier, importer, loader),
     exportNameOf: (url, value) => host.exportNameOf(url, value),
-    prepare: (ref) => {
-      meet(ref.specifier);
-      return host.prepare(ref);
+    prepare: async (ref) => {
+      if (isTypeScript(ref.specifier)) {
+        forRequire();
+        await forImport();
+      }
+      await host.prepare(ref);
     },
     binding: (ref, name) => {
-      meet(ref.specifier);
+      if (isTypeScript(ref.specifier)) forRequire();
       return host.binding(ref, name);
     },
     pathOf: (ref) => host.pathOf(ref),

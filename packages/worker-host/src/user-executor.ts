@@ -10,7 +10,7 @@
 //   X3. plain tasks run one at a time; an actor runs at most maxConcurrency calls (per group: the group's number), begun in order of arrival.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Deque } from "@tray/common";
-import { claimStates, type ExecActor, type ExecTemplate, ExitActorSignal, type Located, outcomes, publicError, type ReturnValue, type Runtime } from "@tray/core-worker";
+import { claimStates, type ExecActor, type ExecTemplate, ExitActorSignal, type Located, outcomes, publicError, rememberFunction, type ReturnValue, type Runtime } from "@tray/core-worker";
 import { taskIdOf } from "@tray/protocol";
 
 /** The task or call whose code runs. */
@@ -286,17 +286,21 @@ export class UserExecutor {
     if (blob === undefined) throw publicError("SYSTEM", `function ${functionId} was not loaded`);
     const { codec } = this.runtime();
     if (!codec.needsPreparation(blob)) {
-      const fn = codec.deserializeFunction(blob, { args: [] }) as UserFunction;
-      this.functions.set(functionId, fn);
-      return fn;
+      const whenRoot: ((fn: Function) => void)[] = [];
+      return this.functionRead(functionId, codec.deserializeFunction(blob, { args: [], whenRoot }), whenRoot);
     }
-    const prepared = codec.prepareFunction(blob, { args: [] }).then((fn) => {
-      this.functions.set(functionId, fn as UserFunction);
-      return fn as UserFunction;
-    });
+    const whenRoot: ((fn: Function) => void)[] = [];
+    const prepared = codec.prepareFunction(blob, { args: [], whenRoot }).then((fn) => this.functionRead(functionId, fn, whenRoot));
     prepared.catch(() => this.functions.delete(functionId)); // told by the tasks that need it; the next one tries again
     this.functions.set(functionId, prepared);
     return prepared;
+  }
+
+  private functionRead(functionId: string, fn: Function, whenRoot: readonly ((fn: Function) => void)[]): UserFunction {
+    for (const complete of whenRoot) complete(fn);
+    this.functions.set(functionId, fn as UserFunction);
+    rememberFunction(this.runtime(), fn, functionId);
+    return fn as UserFunction;
   }
 
   private invoke(execution: Execution, target: UserFunction): unknown {

@@ -14,6 +14,8 @@ export interface DriverOptions {
   readonly metrics: Metrics;
   readonly token: string | undefined;
   readonly faults?: FaultPlan | undefined;
+  /** As of Endpoint. */
+  readonly onBug?: ((error: unknown) => void) | undefined;
   readonly version: string;
   readonly nodeVersion: string;
   readonly gcsAddress: string;
@@ -60,6 +62,7 @@ export async function startDriver(o: DriverOptions): Promise<StartedDriver> {
     metrics: o.metrics,
     token: o.token,
     faults: o.faults,
+    onBug: o.onBug,
     self: { kind: "driver", id: workerId, incarnation: workerId, version: o.version, nodeVersion: o.nodeVersion },
   });
   try {
@@ -77,7 +80,7 @@ async function attach(o: DriverOptions, endpoint: Endpoint, workerId: WorkerId):
   first.close("found the nodes");
   const node = nodeHere(nodes, o.hostname, o.gcsAddress);
   const address = await endpoint.listen(`${hostOf(node.raylet)}:0`);
-  const gcs = new GcsLink(endpoint, o.gcsAddress, (fn) => o.clock.endOfTurn(fn), o.logger);
+  const gcs = new GcsLink(endpoint, o.gcsAddress, (fn) => o.clock.soon(fn), o.logger);
   const { job } = await gcs.client.registerJob(
     {
       job: {

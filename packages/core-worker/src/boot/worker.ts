@@ -14,6 +14,8 @@ export interface WorkerOptions {
   readonly metrics: Metrics;
   readonly token: string | undefined;
   readonly faults?: FaultPlan | undefined;
+  /** As of Endpoint. */
+  readonly onBug?: ((error: unknown) => void) | undefined;
   readonly version: string;
   readonly nodeVersion: string;
   readonly workerId: string;
@@ -48,13 +50,14 @@ export async function startWorker(o: WorkerOptions): Promise<StartedWorker> {
     metrics: o.metrics,
     token: o.token,
     faults: o.faults,
+    onBug: o.onBug,
     self: { kind: "worker", id: o.workerId, incarnation: o.workerId, version: o.version, nodeVersion: o.nodeVersion },
   });
   const address = await endpoint.listen(`${o.bindHost}:0`);
   const raylet = endpoint.connect(o.rayletAddress, { reconnect: { giveUpMs: 5000, refusedMeansGone: true } });
   raylet.onLost((error) => o.process.killSelf(`the raylet is gone: ${error.message}`)); // no worker outlives its raylet
   await raylet.opened();
-  const gcs = new GcsLink(endpoint, o.gcsAddress, (fn) => o.clock.endOfTurn(fn), o.logger);
+  const gcs = new GcsLink(endpoint, o.gcsAddress, (fn) => o.clock.soon(fn), o.logger);
   const core = new CoreWorker({
     endpoint,
     clock: o.clock,

@@ -20,7 +20,7 @@ export interface ActorCallerHost {
   fail(task: TaskEntry, error: ErrorInfo): void;
   /** Takes a retry from the call's budget. */
   takeRetry(task: TaskEntry): boolean;
-  endOfTurn(fn: () => void): void;
+  soon(fn: () => void): void;
 }
 
 export class ActorCaller {
@@ -49,7 +49,7 @@ export class ActorCaller {
   enqueue(task: TaskEntry, again: boolean): void {
     const dead = this.deathError();
     if (dead !== undefined) {
-      this.host.endOfTurn(() => this.host.fail(task, dead));
+      this.host.soon(() => this.host.fail(task, dead));
       return;
     }
     this.inflight.delete(task.number);
@@ -160,7 +160,7 @@ export class ActorCaller {
   private schedule(): void {
     if (this.scheduled) return;
     this.scheduled = true;
-    this.host.endOfTurn(() => {
+    this.host.soon(() => {
       this.scheduled = false;
       this.sendReady();
     });

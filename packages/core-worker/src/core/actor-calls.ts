@@ -131,7 +131,7 @@ export class ActorCalls {
       push: (session, tasks, incarnation) => this.push(session, made, tasks, incarnation),
       fail: (task, error) => this.submitter().fail(task, error),
       takeRetry: (task) => this.submitter().takeRetry(task),
-      endOfTurn: (fn) => this.clock.endOfTurn(fn),
+      soon: (fn) => this.clock.soon(fn),
     });
     caller = made;
     this.callers.set(actorId, caller);

@@ -329,7 +329,10 @@ export class Executor {
 
   /** Exit asked for by the raylet: gracefully means after what is queued. */
   drain(reason: string): void {
-    if (this.executions.size === 0) {
+    if (this.executions.size === 0 && this.references.holdsForOthers()) {
+      this.user.collectGarbage(); // perhaps only forgotten handles keep them
+      this.clock.after(100, () => this.drain(reason));
+    } else if (this.executions.size === 0) {
       this.exiting = true;
       this.host.leave(reason);
     } else this.clock.after(10, () => this.drain(reason));
@@ -521,7 +524,7 @@ export class Executor {
   private scheduleAnswers(): void {
     if (this.answering) return;
     this.answering = true;
-    this.clock.endOfTurn(() => this.sendAnswers());
+    this.clock.soon(() => this.sendAnswers());
   }
 
   /** Sends what has been answered. Called at the end of the turn, and at once when the process is about to end. */

@@ -19,7 +19,7 @@ export class GcsLink {
   constructor(
     private readonly endpoint: Endpoint,
     private readonly address: string,
-    private readonly endOfTurn: (fn: () => void) => void,
+    private readonly soon: (fn: () => void) => void,
     private readonly logger: Logger,
   ) {}
 
@@ -57,7 +57,7 @@ export class GcsLink {
   private changed(): void {
     if (this.dirty) return;
     this.dirty = true;
-    this.endOfTurn(() => {
+    this.soon(() => {
       this.dirty = false;
       this.resubscribe();
     });

@@ -177,7 +177,7 @@ export class Leases implements LeaseGroupHost {
   }
 
   private touch(group: LeaseGroup): void {
-    if (this.dirty.size === 0) this.clock.endOfTurn(() => this.scheduleDirty());
+    if (this.dirty.size === 0) this.clock.soon(() => this.scheduleDirty());
     this.dirty.add(group);
     this.timer ??= this.clock.every(tickMs, () => this.tick());
   }

@@ -100,7 +100,7 @@ export class ObjectFetcher {
       const pin = this.pins.get(pinId);
       if (pin === undefined) continue;
       this.pins.delete(pinId);
-      if (this.releasing.length === 0) this.clock.endOfTurn(() => this.sendReleases());
+      if (this.releasing.length === 0) this.clock.soon(() => this.sendReleases());
       this.releasing.push(pin);
     }
   }

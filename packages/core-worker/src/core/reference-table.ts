@@ -152,6 +152,12 @@ export class ReferenceTable {
     if (at >= 0) entry.listeners.splice(at, 1);
   }
 
+  /** Other processes use objects that this one owns: its end would lose them. */
+  holdsForOthers(): boolean {
+    for (const entry of this.all()) if (entry.owner === undefined && entry.borrowers !== undefined && entry.borrowers.size > 0) return true;
+    return false;
+  }
+
   /** Frees what nothing holds (T1, T2). Safe to call at any time. */
   settle(entry: ObjectEntry): void {
     if (entry.inUse) return;

@@ -49,7 +49,7 @@ export class Registrar {
   private schedule(): void {
     if (this.scheduled) return;
     this.scheduled = true;
-    this.clock.endOfTurn(() => this.flush());
+    this.clock.soon(() => this.flush());
   }
 
   private flush(): void {

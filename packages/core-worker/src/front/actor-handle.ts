@@ -129,7 +129,8 @@ export class ActorClassCore {
 
   constructor(
     private readonly current: () => Runtime,
-    readonly cls: AnyClass,
+    /** Assigned late where a class refers to itself and is just being read. */
+    public cls: AnyClass,
     readonly given: ActorOptions,
   ) {
     this.resolved = resolveActorOptions(given);

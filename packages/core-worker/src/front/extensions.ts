@@ -12,7 +12,9 @@ export interface RemoteFactory {
   isRemoteFunction(value: object): boolean;
   /** The function or class and the options it was made with. */
   partsOf(value: object): { target: Function; options: object; kind: "task" | "actor" };
-  make(target: Function, options: object): object;
+  make(kind: "task" | "actor", target: Function, options: object): object;
+  /** For one that refers to the function or class that is just being read. */
+  makeLater(kind: "task" | "actor", options: object): { made: object; complete: (target: Function) => void };
 }
 
 export function extensions(current: () => Runtime, remote: RemoteFactory): Extension[] {
@@ -57,13 +59,16 @@ export function extensions(current: () => Runtime, remote: RemoteFactory): Exten
     {
       tag: "tray.remote",
       test: (value): value is object => remote.isRemoteFunction(value),
-      encode: (value) => {
-        const { target, options } = remote.partsOf(value);
-        return [target, options];
+      encode: (value, context) => {
+        const { target, options, kind } = remote.partsOf(value);
+        return [kind, target === (context as WriteContext).root ? undefined : target, options];
       },
-      decode: (data) => {
-        const [target, options] = data as [Function, object];
-        return remote.make(target, options);
+      decode: (data, context) => {
+        const [kind, target, options] = data as ["task" | "actor", Function | undefined, object];
+        if (target !== undefined) return remote.make(kind, target, options);
+        const { made, complete } = remote.makeLater(kind, options);
+        (context as ReadContext).whenRoot?.push(complete);
+        return made;
       },
     },
     {

@@ -11,6 +11,16 @@ type AnyFunction = (...args: never[]) => unknown;
 /** Functions already stored in the cluster's function table, per runtime. */
 const shipped = new WeakMap<Runtime, Map<AnyFunction, string>>();
 
+/** A worker knows under which id it got a function: shipping it on needs no new copy. */
+export function rememberFunction(runtime: Runtime, fn: Function, functionId: string): void {
+  let ids = shipped.get(runtime);
+  if (ids === undefined) {
+    ids = new Map();
+    shipped.set(runtime, ids);
+  }
+  ids.set(fn as AnyFunction, functionId);
+}
+
 /** Stores `fn` in the function table once and answers its id. The closure is a snapshot of this moment. */
 export function shipFunction(runtime: Runtime, fn: AnyFunction): string {
   let ids = shipped.get(runtime);
@@ -22,7 +32,7 @@ export function shipFunction(runtime: Runtime, fn: AnyFunction): string {
   if (known !== undefined) return known;
   const codec: Codec = runtime.codec;
   const held: number[] = [];
-  const { blob, hash } = codec.serializeFunction(fn, { held });
+  const { blob, hash } = codec.serializeFunction(fn, { held, root: fn });
   runtime.keepForJob(held);
   runtime.core.putFunction(hash, blob);
   ids.set(fn, hash);
@@ -35,7 +45,8 @@ export class RemoteFunctionCore {
 
   constructor(
     private readonly current: () => Runtime,
-    readonly fn: AnyFunction,
+    /** Assigned late where a function refers to itself and is just being read. */
+    public fn: AnyFunction,
     readonly given: TaskOptions,
   ) {
     this.resolved = resolveTaskOptions(given);

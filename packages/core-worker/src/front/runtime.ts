@@ -36,10 +36,14 @@ export interface Connection {
 /** What extensions get when a value is serialized: they note the slots of references inside. */
 export interface WriteContext {
   readonly held: number[];
+  /** The function being shipped: a remote function made of it refers to itself. */
+  readonly root?: Function;
 }
 /** What extensions get when a value is read: top-level reference arguments, already read. */
 export interface ReadContext {
   readonly args: readonly unknown[];
+  /** Told the function being read, once it is: see WriteContext.root. */
+  readonly whenRoot?: ((fn: Function) => void)[];
 }
 
 interface GetRequest {

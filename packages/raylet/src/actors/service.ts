@@ -128,7 +128,9 @@ export class ActorService {
     if (session === undefined) return; // it has just ended: departed() follows
     let failure: ErrorInfo | undefined;
     try {
-      const reply = await session.client(WorkerService).becomeActor({ spec: actor.spec, incarnation: actor.incarnation }, { timeoutMs: 0, retry: true });
+      const reply = await session
+        .client(WorkerService)
+        .becomeActor({ spec: actor.spec, incarnation: actor.incarnation }, { timeoutMs: 0, retry: true });
       failure = reply.error;
     } catch (error) {
       if (actor.phase !== "creating") return;
@@ -142,7 +144,10 @@ export class ActorService {
       this.forget(actor);
       this.pool().retire(worker.workerId, { reason: "intended", detail: "the constructor of its actor failed", graceful: true });
       void this.gcs().report("actorCreationFailed", (options) =>
-        this.gcs().client.actorCreationFailed({ actorId: actor.spec.actorId, incarnation: actor.incarnation, error: failure, rejected: false }, options),
+        this.gcs().client.actorCreationFailed(
+          { actorId: actor.spec.actorId, incarnation: actor.incarnation, error: failure, rejected: false },
+          options,
+        ),
       );
       return;
     }
@@ -178,7 +183,9 @@ export class ActorService {
     const address: Address = { workerId: worker.workerId, nodeId: this.env.node.nodeId, endpoint: worker.endpoint };
     const { actorId } = actor.spec;
     void this.gcs()
-      .report("actorCreated", (options) => this.gcs().client.actorCreated({ actorId, incarnation: actor.incarnation, address, pid: worker.pid }, options))
+      .report("actorCreated", (options) =>
+        this.gcs().client.actorCreated({ actorId, incarnation: actor.incarnation, address, pid: worker.pid }, options),
+      )
       .then((refusal) => {
         if (refusal === undefined || actor.phase !== "alive") return;
         this.end(actor, `the GCS refused it: ${refusal.message}`, false); // A4
@@ -188,7 +195,10 @@ export class ActorService {
   private reportFailed(actor: LocalActor, rejected: boolean, code: string, message: string): void {
     const { actorId } = actor.spec;
     void this.gcs().report("actorCreationFailed", (options) =>
-      this.gcs().client.actorCreationFailed({ actorId, incarnation: actor.incarnation, error: ErrorInfo.fromPartial({ code, message }), rejected }, options),
+      this.gcs().client.actorCreationFailed(
+        { actorId, incarnation: actor.incarnation, error: ErrorInfo.fromPartial({ code, message }), rejected },
+        options,
+      ),
     );
   }
 

@@ -23,7 +23,7 @@ export interface GcsLinkHost {
 
 const reportSoonMs = 20;
 const watchPeriodMs = 1_000;
-const firstRegistrationMs = 30_000;
+const firstRegistrationMs = 15_000;
 const reportsPendingMax = 100_000;
 
 export class GcsLink {

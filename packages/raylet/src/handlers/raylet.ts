@@ -53,7 +53,7 @@ export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
       return {};
     },
     getObject: ({ objectId, locations, owner }, context) => objects.get(objectId, locations, owner, clientOf(context), context.signal),
-    releaseObjects: ({ objectIds }, { peer }) => objects.release(objectIds, peer.id),
+    releaseObjects: ({ objectIds, offsets }, { peer }) => objects.release(objectIds, offsets, peer.id),
     deleteObjects: ({ objectIds }) => objects.delete(objectIds),
     status: () => ({
       node: raylet.nodeInfo(),

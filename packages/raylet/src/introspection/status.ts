@@ -15,7 +15,13 @@ export interface MemoryProbe {
 
 export const noMemoryProbe: MemoryProbe = { residentBytes: () => 0, node: () => ({ usedBytes: 0, totalBytes: 0 }) };
 
-export function workerInfos(env: RayletEnvironment, pool: WorkerPoolService, drivers: DriverWatch, ledger: ResourceLedger, memory: MemoryProbe): WorkerInfo[] {
+export function workerInfos(
+  env: RayletEnvironment,
+  pool: WorkerPoolService,
+  drivers: DriverWatch,
+  ledger: ResourceLedger,
+  memory: MemoryProbe,
+): WorkerInfo[] {
   const toWall = env.clock.wallMs() - env.clock.now();
   const workers = [...pool.core.all()].map((worker): WorkerInfo => {
     const use = worker.state.kind === "exiting" ? worker.state.use : worker.state;
@@ -55,4 +61,3 @@ function shownState(worker: PoolWorker, ledger: ResourceLedger): string {
   if (state.kind === "leased" && ledger.isBlocked(state.leaseId)) return "blocked";
   return state.kind;
 }
-

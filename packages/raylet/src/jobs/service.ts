@@ -30,7 +30,13 @@ export class JobService {
     void child.exited.then((exit) => {
       this.running.delete(submissionId);
       this.ledger.release(holder);
-      this.env.logger.info("job supervisor ended", { submissionId, code: exit.code, signal: exit.signal, failure: exit.failure, stderr: exit.stderrTail });
+      this.env.logger.info("job supervisor ended", {
+        submissionId,
+        code: exit.code,
+        signal: exit.signal,
+        failure: exit.failure,
+        stderr: exit.stderrTail,
+      });
       this.changed();
     });
     return { supervisorPid: child.pid, rejected: false, detail: "" };

@@ -10,7 +10,16 @@ import type { LeaseEffect, Level } from "./types.js";
 
 const shape = (resources: Record<string, number>, more: Parameters<typeof Requirements.fromPartial>[0] = {}): Shape =>
   shapeOf(Requirements.fromPartial({ resources: { amounts: toFixedPoint(resources) }, jobId: "00000001", ...more }));
-const level = (wanted: number, more: Partial<Level> = {}): Level => ({ wanted, grantsSeen: 0, backlog: wanted, meanTaskMs: 0, spilled: false, argBytesByNode: {}, name: "f", ...more });
+const level = (wanted: number, more: Partial<Level> = {}): Level => ({
+  wanted,
+  grantsSeen: 0,
+  backlog: wanted,
+  meanTaskMs: 0,
+  spilled: false,
+  argBytesByNode: {},
+  name: "f",
+  ...more,
+});
 const node = (nodeId: string, total: number, available = total, labels: Record<string, string> = {}): NodeSnapshot => ({
   nodeId,
   raylet: `${nodeId}:1`,
@@ -210,7 +219,12 @@ describe("LeaseQueueCore", () => {
     n.view.put(node("there", 4));
     expect(n.level("a", "f", spread, level(3))).toEqual(["place 3"]);
     expect(n.tickets.size).toBe(0);
-    expect(n.placed("a", "f", [{ nodeId: "here", raylet: "", count: 2 }, { nodeId: "there", raylet: "", count: 1 }])).toEqual(["spill 1→there"]);
+    expect(
+      n.placed("a", "f", [
+        { nodeId: "here", raylet: "", count: 2 },
+        { nodeId: "there", raylet: "", count: 1 },
+      ]),
+    ).toEqual(["spill 1→there"]);
     expect(n.assign()).toHaveLength(2);
     expect(n.level("a", "g", one, level(1, { argBytesByNode: { there: 5e6 } }))).toEqual(["place 1"]);
     n.placed("a", "g", undefined);
@@ -260,7 +274,8 @@ describe("LeaseQueueCore", () => {
           n.now += 40;
           const lease = [...held].find(([, o]) => o === owner)?.[0];
           const s = key === "f" ? one : shape({ CPU: 2 });
-          if (act === "level") see(n.level(owner, key, s, level(count, { grantsSeen: seen.get(`${owner}/${key}`) ?? 0, spilled: spilled && owner === "c" })));
+          if (act === "level")
+            see(n.level(owner, key, s, level(count, { grantsSeen: seen.get(`${owner}/${key}`) ?? 0, spilled: spilled && owner === "c" })));
           else if (act === "assign") see(n.assign());
           else if (act === "pass") see(n.pass(300));
           else if (act === "view") n.view.put(node("there", 4, count % 5));
@@ -277,7 +292,8 @@ describe("LeaseQueueCore", () => {
           expect(n.core.leaseCount).toBe(held.size + n.tickets.size);
           expect(n.ledger.available["CPU"]).toBeGreaterThanOrEqual(0);
           const free = n.ledger.available["CPU"] as number;
-          for (const q of n.core.queued()) if (q.cause === "waiting-for-resources" && (q.shape["CPU"] as number) <= free) throw new Error("somebody who fits waits");
+          for (const q of n.core.queued())
+            if (q.cause === "waiting-for-resources" && (q.shape["CPU"] as number) <= free) throw new Error("somebody who fits waits");
         }
       }),
     );

@@ -226,7 +226,8 @@ export class LeaseQueueCore {
     for (const leaseId of [...owner.leases]) {
       const lease = this.leases.get(leaseId) as Lease;
       this.endLease(lease);
-      if (lease.workerId !== undefined) effects.push({ kind: "freeWorker", workerId: lease.workerId, broken: true, detail: "the owner of its task is gone" });
+      if (lease.workerId !== undefined)
+        effects.push({ kind: "freeWorker", workerId: lease.workerId, broken: true, detail: "the owner of its task is gone" });
     }
     for (const demand of owner.classes.values()) this.spilling.delete(demand);
     this.owners.delete(ownerKey);
@@ -237,7 +238,9 @@ export class LeaseQueueCore {
   /** Which worker serves the lease, and for whom. */
   leaseOf(leaseId: string): { owner: OwnerKey; classKey: string; workerId: string | undefined; name: string } | undefined {
     const lease = this.leases.get(leaseId);
-    return lease === undefined ? undefined : { owner: lease.demand.owner.key, classKey: lease.demand.key, workerId: lease.workerId, name: lease.demand.level.name };
+    return lease === undefined
+      ? undefined
+      : { owner: lease.demand.owner.key, classKey: lease.demand.key, workerId: lease.workerId, name: lease.demand.level.name };
   }
 
   /** What waits here. A class counts with the tasks behind it, not with the leases that it would use. */
@@ -248,7 +251,13 @@ export class LeaseQueueCore {
         const open = outstanding(demand) + demand.pending.size;
         if (open === 0) continue;
         const wait = outstanding(demand) > 0 ? { cause: demand.cause, detail: demand.detail } : this.ticketWait(demand);
-        out.push({ shape: demand.shape.resources, queued: Math.max(demand.level.backlog, open), meanTaskMs: demand.level.meanTaskMs, ...wait, sinceMs: demand.sinceMs });
+        out.push({
+          shape: demand.shape.resources,
+          queued: Math.max(demand.level.backlog, open),
+          meanTaskMs: demand.level.meanTaskMs,
+          ...wait,
+          sinceMs: demand.sinceMs,
+        });
       }
     }
     return out;
@@ -282,7 +291,8 @@ export class LeaseQueueCore {
     const route = this.route(demand);
     if (route.here === "no") return this.waitFor(demand, "waiting-for-node", "the task may not run on this node");
     if (!ledger.feasible(demand.shape.resources)) return this.waitFor(demand, "waiting-for-resources", "this node is too small for it");
-    if (route.here === "ifPlaced" && demand.placedHere <= 0) return this.waitFor(demand, "waiting-for-resources", "the global scheduler has not placed it yet");
+    if (route.here === "ifPlaced" && demand.placedHere <= 0)
+      return this.waitFor(demand, "waiting-for-resources", "the global scheduler has not placed it yet");
     if (!ledger.fits(demand.shape.resources)) return this.waitFor(demand, "waiting-for-resources", "");
     if (this.options.workers.room() <= 0) return this.waitFor(demand, "worker-start-budget", "the node runs as many worker processes as it may");
     if (demand.placedHere > 0) demand.placedHere--;
@@ -318,7 +328,11 @@ export class LeaseQueueCore {
     this.reject(demand, undefined, effects);
   }
 
-  private reject(demand: DemandClass, unschedulable: { code: "RUNTIME_ENV_SETUP" | "TASK_UNSCHEDULABLE"; message: string } | undefined, effects: LeaseEffect[]): void {
+  private reject(
+    demand: DemandClass,
+    unschedulable: { code: "RUNTIME_ENV_SETUP" | "TASK_UNSCHEDULABLE"; message: string } | undefined,
+    effects: LeaseEffect[],
+  ): void {
     const count = outstanding(demand);
     if (count === 0 && unschedulable === undefined) return;
     effects.push({ kind: "reject", owner: demand.owner.key, classKey: demand.key, count, ...(unschedulable === undefined ? {} : { unschedulable }) });
@@ -352,7 +366,14 @@ export class LeaseQueueCore {
     if (sinceAsked < placeIntervalMs || (demand.barrenVersion === view.version && sinceAsked < placeRetryMs)) return; // L4
     demand.placing = true;
     demand.placedAtMs = nowMs;
-    effects.push({ kind: "askPlace", owner: demand.owner.key, classKey: demand.key, shape: demand.shape, count: outstanding(demand), argBytesByNode: demand.level.argBytesByNode });
+    effects.push({
+      kind: "askPlace",
+      owner: demand.owner.key,
+      classKey: demand.key,
+      shape: demand.shape,
+      count: outstanding(demand),
+      argBytesByNode: demand.level.argBytesByNode,
+    });
   }
 
   /** An owner that was refused there may think that its last level still stands: after a while it does. Surplus grants come back. */
@@ -380,7 +401,12 @@ export class LeaseQueueCore {
     const count = outstanding(demand);
     this.countSpilled(demand, count, nowMs);
     demand.spilledTo.set(node.nodeId, { seen: node, atMs: nowMs });
-    effects.push({ kind: "spillback", owner: demand.owner.key, classKey: demand.key, placements: [{ nodeId: node.nodeId, raylet: node.raylet, count }] });
+    effects.push({
+      kind: "spillback",
+      owner: demand.owner.key,
+      classKey: demand.key,
+      placements: [{ nodeId: node.nodeId, raylet: node.raylet, count }],
+    });
     this.requeue(demand);
   }
 

@@ -37,12 +37,21 @@ export function routeOf(shape: Shape, here: Here, view: ClusterView, argBytesByN
     if (!strategy.soft) {
       if (node === undefined) {
         const dead = view.isDead(strategy.nodeId);
-        return { here: "no", feasible: [], never: `node ${strategy.nodeId} is ${dead ? "dead" : "unknown"} and the affinity to it is hard`, sure: dead, graceMs: unknownNodeGraceMs };
+        return {
+          here: "no",
+          feasible: [],
+          never: `node ${strategy.nodeId} is ${dead ? "dead" : "unknown"} and the affinity to it is hard`,
+          sure: dead,
+          graceMs: unknownNodeGraceMs,
+        };
       }
-      return isFeasible(node, shape.resources, shape.labels) ? { here: "no", feasible: [node], only: node, ...plain } : { here: "no", feasible: [], ...plain };
+      return isFeasible(node, shape.resources, shape.labels)
+        ? { here: "no", feasible: [node], only: node, ...plain }
+        : { here: "no", feasible: [], ...plain };
     }
     // Soft: the global scheduler tries that node first and any other then.
-    if (node !== undefined && isFeasible(node, shape.resources, shape.labels)) return { here: labelsFit ? "ifPlaced" : "no", feasible: others(), ...plain };
+    if (node !== undefined && isFeasible(node, shape.resources, shape.labels))
+      return { here: labelsFit ? "ifPlaced" : "no", feasible: others(), ...plain };
     return { here: labelsFit ? "yes" : "no", feasible: others(), ...plain };
   }
   const feasible = others();

@@ -3,7 +3,17 @@
 // Owns:     the sessions of owners, the way of messages in and out.
 // Not mine: decisions (core.ts), workers (pool), resources (ledger).
 import { messageOf, type Timer } from "@tray/common";
-import { type Address, type ClassLoad, type Client, ErrorInfo, type LeaseDemand, LeaseHolderService, type LeaseReturn, type Resources, type WorkerExit } from "@tray/protocol";
+import {
+  type Address,
+  type ClassLoad,
+  type Client,
+  ErrorInfo,
+  type LeaseDemand,
+  LeaseHolderService,
+  type LeaseReturn,
+  type Resources,
+  type WorkerExit,
+} from "@tray/protocol";
 import type { Session } from "@tray/rpc";
 import type { ClusterView } from "@tray/scheduler";
 import type { GcsLink } from "../gcs/link.js";
@@ -56,13 +66,21 @@ export class LeaseService {
     try {
       shape = message.requirements === undefined || this.core.knows(owner, message.classKey) ? undefined : shapeOf(message.requirements);
     } catch (error) {
-      this.send(owner).leaseRejected({ classKey: message.classKey, count: message.wanted, unschedulable: errorOf("TASK_UNSCHEDULABLE", messageOf(error)) });
+      this.send(owner).leaseRejected({
+        classKey: message.classKey,
+        count: message.wanted,
+        unschedulable: errorOf("TASK_UNSCHEDULABLE", messageOf(error)),
+      });
       return;
     }
     const known = this.step((effects) => this.core.level(owner, message.classKey, shape, message, this.env.clock.now(), effects));
     if (!known) {
       this.env.logger.error("lease demand for a class that was never described", { classKey: message.classKey, peer: session.peer?.id });
-      this.send(owner).leaseRejected({ classKey: message.classKey, count: message.wanted, unschedulable: errorOf("SYSTEM", "the raylet does not know this scheduling class") });
+      this.send(owner).leaseRejected({
+        classKey: message.classKey,
+        count: message.wanted,
+        unschedulable: errorOf("SYSTEM", "the raylet does not know this scheduling class"),
+      });
     }
   }
 
@@ -151,7 +169,13 @@ export class LeaseService {
         const worker = this.pool().core.get(effect.workerId);
         const address: Address = { workerId: effect.workerId, nodeId: this.env.node.nodeId, endpoint: worker?.endpoint ?? "" };
         this.env.metrics.count("tray_raylet_leases_granted_total");
-        this.send(effect.owner).leaseGranted({ classKey: effect.classKey, leaseId: effect.leaseId, worker: address, grants: effect.grants, pid: worker?.pid ?? 0 });
+        this.send(effect.owner).leaseGranted({
+          classKey: effect.classKey,
+          leaseId: effect.leaseId,
+          worker: address,
+          grants: effect.grants,
+          pid: worker?.pid ?? 0,
+        });
         break;
       }
       case "spillback":
@@ -180,7 +204,10 @@ export class LeaseService {
     // Without a GCS the answer must still not come from within the step that asked.
     const answer = gcs.up
       ? await gcs.client
-          .place({ requirements: shape.requirements, count, fromNodeId: this.env.node.nodeId, argBytesByNode: { ...argBytesByNode } }, { timeoutMs: placeTimeoutMs })
+          .place(
+            { requirements: shape.requirements, count, fromNodeId: this.env.node.nodeId, argBytesByNode: { ...argBytesByNode } },
+            { timeoutMs: placeTimeoutMs },
+          )
           .catch((error: unknown) => {
             this.env.logger.debug("the global scheduler did not answer", { error: messageOf(error) });
             return undefined;

@@ -18,11 +18,36 @@ export interface Level {
 }
 
 export type LeaseEffect =
-  | { readonly kind: "grant"; readonly owner: OwnerKey; readonly classKey: string; readonly leaseId: string; readonly workerId: string; readonly grants: number }
-  | { readonly kind: "spillback"; readonly owner: OwnerKey; readonly classKey: string; readonly placements: readonly { nodeId: string; raylet: string; count: number }[] }
-  | { readonly kind: "reject"; readonly owner: OwnerKey; readonly classKey: string; readonly count: number; readonly unschedulable?: { code: ErrorCode; message: string } }
+  | {
+      readonly kind: "grant";
+      readonly owner: OwnerKey;
+      readonly classKey: string;
+      readonly leaseId: string;
+      readonly workerId: string;
+      readonly grants: number;
+    }
+  | {
+      readonly kind: "spillback";
+      readonly owner: OwnerKey;
+      readonly classKey: string;
+      readonly placements: readonly { nodeId: string; raylet: string; count: number }[];
+    }
+  | {
+      readonly kind: "reject";
+      readonly owner: OwnerKey;
+      readonly classKey: string;
+      readonly count: number;
+      readonly unschedulable?: { code: ErrorCode; message: string };
+    }
   /** Ask the global scheduler; answered by placed(). */
-  | { readonly kind: "askPlace"; readonly owner: OwnerKey; readonly classKey: string; readonly shape: Shape; readonly count: number; readonly argBytesByNode: Readonly<Record<string, number>> }
+  | {
+      readonly kind: "askPlace";
+      readonly owner: OwnerKey;
+      readonly classKey: string;
+      readonly shape: Shape;
+      readonly count: number;
+      readonly argBytesByNode: Readonly<Record<string, number>>;
+    }
   /** The lease is over and its worker may serve others, unless it is `broken`. */
   | { readonly kind: "freeWorker"; readonly workerId: string; readonly broken: boolean; readonly detail: string };
 

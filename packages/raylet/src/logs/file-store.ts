@@ -16,7 +16,8 @@ export class FileLogStore implements LogStore {
   }
 
   async read(file: string, offset: number, maxBytes: number): Promise<{ data: Uint8Array; offset: number; size: number }> {
-    if (basename(file) !== file || file === "" || file === "." || file === "..") throw new TrayError("INVALID_ARGUMENT", `${JSON.stringify(file)} is not the name of a log file`);
+    if (basename(file) !== file || file === "" || file === "." || file === "..")
+      throw new TrayError("INVALID_ARGUMENT", `${JSON.stringify(file)} is not the name of a log file`);
     const handle = await open(join(this.directory, file), "r").catch((error: unknown) => {
       throw new TrayError("NOT_FOUND", `no log file ${file}: ${messageOf(error)}`);
     });

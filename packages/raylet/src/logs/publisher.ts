@@ -49,24 +49,26 @@ export class LogPublisher {
     this.timer = undefined;
     if (this.pending.length === 0) return;
     const node = this.env.node;
-    const publications = this.pending.map(({ jobId, workerId, pid, name, isError, lines, dropped }): Publication => ({
-      channel: `logs/${jobId}`,
-      version: 0, // the GCS numbers them
-      gap: false,
-      body: {
-        $case: "logs",
-        value: {
-          jobId,
-          nodeId: node.nodeId,
-          nodeName: node.name,
-          workerId,
-          pid,
-          name,
-          isError,
-          lines: dropped === 0 ? lines : [...lines, `… ${dropped} more lines are in the worker's log file on this node`],
+    const publications = this.pending.map(
+      ({ jobId, workerId, pid, name, isError, lines, dropped }): Publication => ({
+        channel: `logs/${jobId}`,
+        version: 0, // the GCS numbers them
+        gap: false,
+        body: {
+          $case: "logs",
+          value: {
+            jobId,
+            nodeId: node.nodeId,
+            nodeName: node.name,
+            workerId,
+            pid,
+            name,
+            isError,
+            lines: dropped === 0 ? lines : [...lines, `… ${dropped} more lines are in the worker's log file on this node`],
+          },
         },
-      },
-    }));
+      }),
+    );
     for (let at = 0; at < publications.length; at += batchMax) {
       if (!this.publish(publications.slice(at, at + batchMax))) {
         this.env.metrics.count("tray_raylet_log_batches_dropped_total", {}, publications.length - at);

@@ -1,6 +1,6 @@
 // ObjectService: the objects of this node, for those who come over the wire.
 //
-// Owns:     who waits for what (room, a seal, a pull), which block each client's pins are on, pulls in progress.
+// Owns:     who waits for what (room, a seal, a pull), pulls in progress.
 // Not mine: blocks, pins and eviction (ObjectTableCore), bytes (arena, bulk), reference counts and locations (owners).
 // Crosses:  in: create, seal, get, release, delete, clientGone, ownerDied, nodeDied; bulk peers that open objects.  out: answers.
 //
@@ -12,7 +12,6 @@ import { deferred, type Deferred, isTrayError, messageOf, TrayError } from "@tra
 import { type Arena, type Bulk, type BulkReadable, type BulkSource, type ObjectOwner, ObjectTableCore, type TableEffects } from "@tray/object-store";
 import type { Address, CreateObjectReply, GetObjectReply, NodeAddress, ObjectLocations } from "@tray/protocol";
 import type { RayletEnvironment } from "../node.js";
-import { PinOffsets } from "./pin-offsets.js";
 
 interface LocalOwner extends ObjectOwner {
   readonly nodeId: string;
@@ -27,14 +26,16 @@ interface Pull {
   sealed: boolean;
 }
 
-type PullOutcome = { readonly kind: "pulled"; readonly offset: number; readonly size: number } | { readonly kind: "missing"; readonly nodeIds: readonly string[] } | { readonly kind: "retry" };
+type PullOutcome =
+  | { readonly kind: "pulled"; readonly offset: number; readonly size: number }
+  | { readonly kind: "missing"; readonly nodeIds: readonly string[] }
+  | { readonly kind: "retry" };
 
 /** The raylet's own name as creator of copies. Ids of clients are hex: no clash. */
 const puller = "pull";
 
 export class ObjectService implements BulkSource {
   private readonly table: ObjectTableCore;
-  private readonly pins = new PinOffsets();
   private readonly pulls = new Map<string, Pull>();
   /** Those who wait until something about an object changes: it was granted room, sealed, aborted, deleted. */
   private readonly waiters = new Map<string, Set<() => void>>();
@@ -108,26 +109,33 @@ export class ObjectService implements BulkSource {
   }
 
   /** Pins the object for `client`, after fetching a copy if need be. */
-  async get(objectId: string, locations: ObjectLocations | undefined, owner: Address | undefined, client: string, signal: AbortSignal): Promise<GetObjectReply> {
+  async get(
+    objectId: string,
+    locations: ObjectLocations | undefined,
+    owner: Address | undefined,
+    client: string,
+    signal: AbortSignal,
+  ): Promise<GetObjectReply> {
     for (;;) {
       signal.throwIfAborted();
       const pin = this.table.pin(objectId, client, this.nowMs);
-      if (pin.kind === "pinned") return this.pinned(objectId, client, pin.offset, pin.size, false);
+      if (pin.kind === "pinned") return found(pin.offset, pin.size, false);
       if (pin.kind === "creating" && !this.pulls.has(objectId)) {
         await this.changed(objectId, signal, () => undefined);
         continue;
       }
       const outcome = await this.pulled(objectId, locations, owner, client, signal);
-      if (outcome.kind === "pulled") return this.pinned(objectId, client, outcome.offset, outcome.size, true);
+      if (outcome.kind === "pulled") return found(outcome.offset, outcome.size, true);
       if (outcome.kind === "missing") return { found: false, offset: 0, size: 0, pulled: false, missingNodeIds: [...outcome.nodeIds] };
     }
   }
 
-  release(objectIds: readonly string[], client: string): void {
-    for (const objectId of objectIds) {
-      const offset = this.pins.take(client, objectId);
+  /** Drops one pin of `client` for each object, on the block at the offset that it was answered with. */
+  release(objectIds: readonly string[], offsets: readonly number[], client: string): void {
+    objectIds.forEach((objectId, i) => {
+      const offset = offsets[i];
       if (offset !== undefined) this.follow(this.table.unpin(objectId, offset, client, this.nowMs));
-    }
+    });
   }
 
   delete(objectIds: readonly string[]): void {
@@ -140,7 +148,6 @@ export class ObjectService implements BulkSource {
 
   /** A worker or driver of this node is gone: its pins and half-written objects go. */
   clientGone(client: string): void {
-    this.pins.forget(client);
     const { outcome, effects } = this.table.clientGone(client, this.nowMs);
     this.follow(effects);
     for (const objectId of outcome.aborted) this.tell(objectId);
@@ -189,13 +196,14 @@ export class ObjectService implements BulkSource {
     return this.env.clock.now();
   }
 
-  private pinned(objectId: string, client: string, offset: number, size: number, pulled: boolean): GetObjectReply {
-    this.pins.add(client, objectId, offset);
-    return { found: true, offset, size, pulled, missingNodeIds: [] };
-  }
-
   /** B1. Joins the pull of this object, or begins it. */
-  private async pulled(objectId: string, locations: ObjectLocations | undefined, owner: Address | undefined, client: string, signal: AbortSignal): Promise<PullOutcome> {
+  private async pulled(
+    objectId: string,
+    locations: ObjectLocations | undefined,
+    owner: Address | undefined,
+    client: string,
+    signal: AbortSignal,
+  ): Promise<PullOutcome> {
     let pull = this.pulls.get(objectId);
     if (pull === undefined) {
       const nodes = (locations?.nodes ?? []).filter((node) => node.nodeId !== this.env.node.nodeId);
@@ -229,7 +237,14 @@ export class ObjectService implements BulkSource {
   }
 
   /** Makes room, then tries one source after the other. Never rejects. */
-  private async fetch(objectId: string, size: number, nodes: readonly NodeAddress[], missing: string[], owner: Address | undefined, pull: Pull): Promise<PullOutcome> {
+  private async fetch(
+    objectId: string,
+    size: number,
+    nodes: readonly NodeAddress[],
+    missing: string[],
+    owner: Address | undefined,
+    pull: Pull,
+  ): Promise<PullOutcome> {
     try {
       const offset = await this.roomForCopy(objectId, size, owner, pull.abort.signal);
       if (offset === undefined) return { kind: "retry" }; // somebody else made it meanwhile: look again
@@ -242,7 +257,12 @@ export class ObjectService implements BulkSource {
           if (pull.abort.signal.aborted) break;
           // Gone from there, or the node is unreachable: either way the requester must not be sent there again for this object.
           missing.push(node.nodeId);
-          this.env.logger.debug("a copy could not be pulled", { objectId, from: node.nodeId, error: messageOf(error), code: isTrayError(error) ? error.code : "" });
+          this.env.logger.debug("a copy could not be pulled", {
+            objectId,
+            from: node.nodeId,
+            error: messageOf(error),
+            code: isTrayError(error) ? error.code : "",
+          });
           continue;
         }
         const { outcome, effects } = this.table.seal(objectId, puller, this.nowMs, pull.readers);
@@ -310,6 +330,8 @@ export class ObjectService implements BulkSource {
     if (evicted.length > 0) this.env.metrics.count("tray_object_store_evicted_total", {}, evicted.length);
   }
 }
+
+const found = (offset: number, size: number, pulled: boolean): GetObjectReply => ({ found: true, offset, size, pulled, missingNodeIds: [] });
 
 function ownerOf(owner: Address | undefined): LocalOwner {
   return { workerId: owner?.workerId ?? "", address: owner?.endpoint ?? "", nodeId: owner?.nodeId ?? "" };

@@ -18,9 +18,22 @@ const options = (more: Partial<PoolOptions> = {}): PoolOptions => {
     ...more,
   };
 };
-const ticket = (id: string, jobId = "j", envHash = ""): Ticket => ({ id, kind: { jobId, envHash, envJson: "" }, use: { kind: "lease", leaseId: id }, sinceMs: 0 });
+const ticket = (id: string, jobId = "j", envHash = ""): Ticket => ({
+  id,
+  kind: { jobId, envHash, envJson: "" },
+  use: { kind: "lease", leaseId: id },
+  sinceMs: 0,
+});
 const told = (effects: PoolEffect[]): string[] =>
-  effects.map((e) => (e.kind === "spawn" ? `spawn ${e.workerId}` : e.kind === "assign" ? `${e.ticket.id}→${e.worker.workerId}` : e.kind === "refuse" ? `refuse ${e.ticket.id}` : `${e.kind} ${e.worker.workerId}`));
+  effects.map((e) =>
+    e.kind === "spawn"
+      ? `spawn ${e.workerId}`
+      : e.kind === "assign"
+        ? `${e.ticket.id}→${e.worker.workerId}`
+        : e.kind === "refuse"
+          ? `refuse ${e.ticket.id}`
+          : `${e.kind} ${e.worker.workerId}`,
+  );
 
 describe("WorkerPoolCore", () => {
   it("starts within its budget, assigns in order, reuses for the same job", () => {
@@ -98,7 +111,12 @@ describe("WorkerPoolCore", () => {
   });
 
   it("property: W1–W5 hold, and every ticket is answered at most once", () => {
-    const step = fc.record({ act: fc.constantFrom("request", "cancel", "register", "giveBack", "retire", "exit", "job", "tick", "prestart"), n: fc.nat(8), job: fc.constantFrom("j1", "j2"), env: fc.constantFrom("", "e") });
+    const step = fc.record({
+      act: fc.constantFrom("request", "cancel", "register", "giveBack", "retire", "exit", "job", "tick", "prestart"),
+      n: fc.nat(8),
+      job: fc.constantFrom("j1", "j2"),
+      env: fc.constantFrom("", "e"),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
         const pool = new WorkerPoolCore(options());
@@ -111,7 +129,8 @@ describe("WorkerPoolCore", () => {
             if (effect.kind !== "assign" && effect.kind !== "refuse") continue;
             expect(answered.has(effect.ticket.id) || cancelled.has(effect.ticket.id)).toBe(false);
             answered.add(effect.ticket.id);
-            if (effect.kind === "assign") expect([effect.worker.jobId, effect.worker.envHash]).toEqual([effect.ticket.kind.jobId, effect.ticket.kind.envHash]);
+            if (effect.kind === "assign")
+              expect([effect.worker.jobId, effect.worker.envHash]).toEqual([effect.ticket.kind.jobId, effect.ticket.kind.envHash]);
           }
           pool.check();
         };

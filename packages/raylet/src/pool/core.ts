@@ -84,6 +84,7 @@ export class WorkerPoolCore {
   }
   /** How many more tickets could ever be served at once. */
   room(): number {
+    if (this.closing) return 0;
     let busy = 0;
     for (const { state } of this.workers.values()) if (state.kind !== "idle" && state.kind !== "starting") busy++;
     return Math.max(0, this.options.workersMax - busy - this.tickets.size);
@@ -108,16 +109,19 @@ export class WorkerPoolCore {
   waitOf(ticketId: string): { cause: WaitCause; detail: string } | undefined {
     const ticket = this.tickets.get(ticketId);
     if (ticket === undefined) return undefined;
+    const env = this.envs.get(ticket.kind.envHash);
+    if (env !== undefined && env.failures > 0) return { cause: "waiting-for-worker", detail: `worker processes fail to start: ${env.lastFailure}` };
     let starting = this.starting(ticket.kind.envHash);
     for (const other of this.tickets.values()) {
       if (other.kind.envHash !== ticket.kind.envHash) continue;
       if (starting-- <= 0) break;
       if (other === ticket) return { cause: "waiting-for-worker", detail: "a worker process is starting" };
     }
-    const env = this.envs.get(ticket.kind.envHash);
-    if (env !== undefined && env.failures > 0) return { cause: "waiting-for-worker", detail: `worker processes fail to start: ${env.lastFailure}` };
     const full = this.workers.size >= this.options.workersMax;
-    return { cause: "worker-start-budget", detail: full ? `the node runs its ${this.options.workersMax} worker processes` : `${this.options.startsMax} worker processes are starting` };
+    return {
+      cause: "worker-start-budget",
+      detail: full ? `the node runs its ${this.options.workersMax} worker processes` : `${this.options.startsMax} worker processes are starting`,
+    };
   }
 
   /** The process runs. Its id was in a `spawn` effect. */
@@ -129,7 +133,8 @@ export class WorkerPoolCore {
   /** The process is up and says who it is. A refusal is a sentence. */
   registered(workerId: string, token: string, pid: number, endpoint: string, nowMs: number): { refused?: string; effects: PoolEffect[] } {
     const worker = this.workers.get(workerId);
-    if (worker === undefined || worker.startToken !== token) return { refused: "this raylet did not start that worker, or has given it up", effects: [] }; // W3
+    if (worker === undefined || worker.startToken !== token)
+      return { refused: "this raylet did not start that worker, or has given it up", effects: [] }; // W3
     if (worker.state.kind === "exiting") return { refused: `it came too late: ${worker.state.detail}`, effects: [] };
     if (worker.registered) return { effects: [] }; // repeated
     worker.pid = pid;
@@ -168,7 +173,13 @@ export class WorkerPoolCore {
     const use = useOf(worker.state);
     if (worker.state.kind === "idle") this.dropIdle(worker);
     const graceful = end.graceful && worker.registered;
-    this.become(worker, { kind: "exiting", reason: end.reason, detail: end.detail, use, killAtMs: grace === 0 && graceful ? Number.POSITIVE_INFINITY : nowMs + grace });
+    this.become(worker, {
+      kind: "exiting",
+      reason: end.reason,
+      detail: end.detail,
+      use,
+      killAtMs: grace === 0 && graceful ? Number.POSITIVE_INFINITY : nowMs + grace,
+    });
     return [graceful ? { kind: "askExit", worker, reason: end.reason } : { kind: "kill", worker, reason: end.reason }];
   }
 
@@ -184,7 +195,12 @@ export class WorkerPoolCore {
     const departed: Departed =
       state.kind === "exiting"
         ? { worker, use: state.use, reason: state.reason, detail: state.detail }
-        : { worker, use: useOf(state), reason: state.kind === "starting" ? "start-failed" : "crashed", detail: state.kind === "starting" ? failure : "" };
+        : {
+            worker,
+            use: useOf(state),
+            reason: state.kind === "starting" ? "start-failed" : "crashed",
+            detail: state.kind === "starting" ? failure : "",
+          };
     this.become(worker, { kind: "dead" });
     this.workers.delete(workerId); // W3
     return { departed, effects: this.settle(nowMs) };
@@ -196,9 +212,11 @@ export class WorkerPoolCore {
     for (const ticket of dropped) this.tickets.delete(ticket.id);
     const effects: PoolEffect[] = [];
     for (const worker of [...this.workers.values()]) {
-      if (worker.jobId === jobId && !keep(worker)) effects.push(...this.retire(worker.workerId, { reason: "job-ended", detail: `job ${jobId} ended`, graceful: false }, nowMs));
+      if (worker.jobId === jobId && !keep(worker))
+        effects.push(...this.retire(worker.workerId, { reason: "job-ended", detail: `job ${jobId} ended`, graceful: false }, nowMs));
     }
-    for (const [envHash, env] of this.envs) if (env.failures === 0 && this.starting(envHash) === 0 && !this.wanted(envHash)) this.envs.delete(envHash);
+    for (const [envHash, env] of this.envs)
+      if (env.failures === 0 && this.starting(envHash) === 0 && !this.wanted(envHash)) this.envs.delete(envHash);
     effects.push(...this.settle(nowMs));
     return { dropped, effects };
   }
@@ -216,7 +234,13 @@ export class WorkerPoolCore {
     for (const worker of [...this.workers.values()]) {
       const { state } = worker;
       if (state.kind === "starting" && nowMs - worker.startedMs >= this.options.startTimeoutMs) {
-        effects.push(...this.retire(worker.workerId, { reason: "start-failed", detail: `it did not register within ${this.options.startTimeoutMs} ms`, graceful: false }, nowMs));
+        effects.push(
+          ...this.retire(
+            worker.workerId,
+            { reason: "start-failed", detail: `it did not register within ${this.options.startTimeoutMs} ms`, graceful: false },
+            nowMs,
+          ),
+        );
       } else if (state.kind === "exiting" && nowMs >= state.killAtMs) {
         effects.push(...this.retire(worker.workerId, { reason: state.reason, detail: state.detail, graceful: false }, nowMs));
       } else if (state.kind === "idle") idle.push(worker);
@@ -226,7 +250,8 @@ export class WorkerPoolCore {
       idle.sort((a, b) => idleSince(a) - idleSince(b));
       for (const worker of idle.slice(0, surplus)) {
         if (nowMs - idleSince(worker) < this.options.idleTimeoutMs) break;
-        effects.push(...this.retire(worker.workerId, { reason: "idle", detail: "idle for long", graceful: true }, nowMs));
+        // In its own time: others may still need what it owns.
+        effects.push(...this.retire(worker.workerId, { reason: "idle", detail: "idle for long", graceful: true, graceMs: 0 }, nowMs));
       }
     }
     effects.push(...this.settle(nowMs));
@@ -239,7 +264,13 @@ export class WorkerPoolCore {
     for (const worker of this.workers.values()) {
       if (worker.state.kind === "exiting") continue;
       if (worker.state.kind === "idle") this.dropIdle(worker);
-      this.become(worker, { kind: "exiting", reason: "node-died", detail: "the node shuts down", use: useOf(worker.state), killAtMs: Number.POSITIVE_INFINITY });
+      this.become(worker, {
+        kind: "exiting",
+        reason: "node-died",
+        detail: "the node shuts down",
+        use: useOf(worker.state),
+        killAtMs: Number.POSITIVE_INFINITY,
+      });
     }
     const dropped = [...this.tickets.values()];
     this.tickets.clear();
@@ -261,7 +292,8 @@ export class WorkerPoolCore {
       invariant(listed === (worker.state.kind === "idle"), () => `idle list and state of ${worker.workerId} disagree`);
     }
     invariant(starting <= this.options.startsMax && this.workers.size <= this.options.workersMax, "W2");
-    if (!this.closing) for (const ticket of this.tickets.values()) invariant(this.idleFor(ticket) === undefined, () => `W5: ${ticket.id} waits beside an idle worker`);
+    if (!this.closing)
+      for (const ticket of this.tickets.values()) invariant(this.idleFor(ticket) === undefined, () => `W5: ${ticket.id} waits beside an idle worker`);
   }
 
   /** Serves tickets in their order, then starts what is missing. Called after everything that may have changed either side. */
@@ -274,7 +306,12 @@ export class WorkerPoolCore {
       this.tickets.delete(ticket.id);
       this.dropIdle(worker);
       worker.jobId = ticket.kind.jobId; // W4
-      this.become(worker, ticket.use.kind === "lease" ? { kind: "leased", leaseId: ticket.use.leaseId } : { kind: "actor", actorId: ticket.use.actorId, incarnation: ticket.use.incarnation });
+      this.become(
+        worker,
+        ticket.use.kind === "lease"
+          ? { kind: "leased", leaseId: ticket.use.leaseId }
+          : { kind: "actor", actorId: ticket.use.actorId, incarnation: ticket.use.incarnation },
+      );
       effects.push({ kind: "assign", ticket, worker });
     }
     this.startMissing(nowMs, effects);
@@ -334,7 +371,8 @@ export class WorkerPoolCore {
     for (const worker of this.workers.values()) {
       if (worker.state.kind === "idle" && (oldest === undefined || idleSince(worker) < idleSince(oldest))) oldest = worker;
     }
-    if (oldest !== undefined) effects.push(...this.retire(oldest.workerId, { reason: "idle", detail: "another kind of worker is needed", graceful: true }, nowMs));
+    if (oldest !== undefined)
+      effects.push(...this.retire(oldest.workerId, { reason: "idle", detail: "another kind of worker is needed", graceful: true }, nowMs));
     return false;
   }
 

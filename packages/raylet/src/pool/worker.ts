@@ -10,7 +10,9 @@ export interface WorkerKind {
 }
 
 /** What a worker serves. */
-export type WorkerUse = { readonly kind: "lease"; readonly leaseId: string } | { readonly kind: "actor"; readonly actorId: string; readonly incarnation: number };
+export type WorkerUse =
+  | { readonly kind: "lease"; readonly leaseId: string }
+  | { readonly kind: "actor"; readonly actorId: string; readonly incarnation: number };
 
 /** Why a worker ends, in the words of WorkerExit.reason. */
 export type ExitReason = "intended" | "killed" | "crashed" | "idle" | "job-ended" | "owner-died" | "start-failed" | "node-died";

@@ -17,7 +17,11 @@ const first = (...paths: string[]): string | undefined => {
 /** Whole processors, at least 1. */
 export function detectCpus(root = "/sys/fs/cgroup"): number {
   const machine = availableParallelism();
-  const [quota, period] = (first(`${root}/cpu.max`) ?? `${first(`${root}/cpu/cpu.cfs_quota_us`) ?? "max"} ${first(`${root}/cpu/cpu.cfs_period_us`) ?? "100000"}`).split(" ").map(Number);
+  const [quota, period] = (
+    first(`${root}/cpu.max`) ?? `${first(`${root}/cpu/cpu.cfs_quota_us`) ?? "max"} ${first(`${root}/cpu/cpu.cfs_period_us`) ?? "100000"}`
+  )
+    .split(" ")
+    .map(Number);
   if (quota === undefined || period === undefined || !(quota > 0) || !(period > 0)) return machine;
   return Math.max(1, Math.min(machine, Math.floor(quota / period)));
 }

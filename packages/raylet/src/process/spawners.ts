@@ -33,7 +33,15 @@ export class ProcessSpawners implements WorkerSpawner {
   spawn(launch: WorkerLaunch): SpawnedProcess {
     const { logsDir, worker, workerCommand } = this.options;
     const { workerId, startToken, rayletAddress, envJson } = launch;
-    const config: WorkerProcessConfig = { ...worker, workerId, startToken, rayletAddress, logFile: join(logsDir, `worker-${workerId}.log`), jobId: "", runtimeEnvJson: envJson };
+    const config: WorkerProcessConfig = {
+      ...worker,
+      workerId,
+      startToken,
+      rayletAddress,
+      logFile: join(logsDir, `worker-${workerId}.log`),
+      jobId: "",
+      runtimeEnvJson: envJson,
+    };
     return this.launch(workerCommand, `worker-${workerId}`, config, envVarsOf(envJson), {
       logPath: (pid) => join(logsDir, `worker-${workerId}-${pid}`),
       onLines: launch.onLines,
@@ -43,7 +51,13 @@ export class ProcessSpawners implements WorkerSpawner {
   /** Supervisors write their jobs' logs themselves. */
   readonly supervisors: SupervisorSpawner = {
     spawn: ({ submissionId, jobJson }) =>
-      this.launch(this.options.supervisorCommand ?? [], `job-${submissionId.replace(/[^A-Za-z0-9._-]/g, "_")}`, { ...this.options.supervisor, submissionId, jobJson }, {}, {}),
+      this.launch(
+        this.options.supervisorCommand ?? [],
+        `job-${submissionId.replace(/[^A-Za-z0-9._-]/g, "_")}`,
+        { ...this.options.supervisor, submissionId, jobJson },
+        {},
+        {},
+      ),
   };
 
   private launch(
@@ -61,7 +75,11 @@ export class ProcessSpawners implements WorkerSpawner {
     try {
       writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 });
     } catch (error) {
-      return { pid: 0, exited: Promise.resolve({ code: null, signal: "", stderrTail: [], failure: `its configuration cannot be written: ${String(error)}` }), kill: () => undefined };
+      return {
+        pid: 0,
+        exited: Promise.resolve({ code: null, signal: "", stderrTail: [], failure: `its configuration cannot be written: ${String(error)}` }),
+        kill: () => undefined,
+      };
     }
     return spawnChild({
       clock,

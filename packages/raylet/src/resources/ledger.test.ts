@@ -39,7 +39,12 @@ describe("ResourceLedger", () => {
   });
 
   it("property: R1, R2 hold over any history", () => {
-    const step = fc.record({ act: fc.constantFrom("acquire", "release", "block", "unblock", "swap"), who: fc.integer({ min: 0, max: 5 }), cpu: fc.integer({ min: 0, max: 30_000 }), gpu: fc.integer({ min: 0, max: 10_000 }) });
+    const step = fc.record({
+      act: fc.constantFrom("acquire", "release", "block", "unblock", "swap"),
+      who: fc.integer({ min: 0, max: 5 }),
+      cpu: fc.integer({ min: 0, max: 30_000 }),
+      gpu: fc.integer({ min: 0, max: 10_000 }),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
         const ledger = new ResourceLedger({ CPU: 40_000, GPU: 10_000 });

@@ -27,7 +27,7 @@ import {
   type WorkerDied,
   WorkerService,
 } from "@tray/protocol";
-import { Endpoint, MemoryNetwork, type Session } from "@tray/rpc";
+import { Endpoint, type FaultPlan, MemoryNetwork, type Session } from "@tray/rpc";
 import type { ProcessExit, SpawnedProcess, WorkerLaunch, WorkerSpawner } from "../pool/spawner.js";
 import { Raylet } from "../raylet.js";
 
@@ -40,6 +40,9 @@ export class World {
   readonly gcsAddress = "gcs:1";
   gcs = new FakeGcs(this);
 
+  /** For endpoints that are made from now on. */
+  faults: FaultPlan | undefined;
+
   endpoint(host: string, kind: "raylet" | "gcs" | "driver" | "worker", id: string): Endpoint {
     return new Endpoint({
       transport: this.network.transport(host),
@@ -48,6 +51,7 @@ export class World {
       logger: this.logger,
       metrics: new Metrics(),
       self: { kind, id, incarnation: this.random.hex(8), version: trayVersion, nodeVersion: "20.0.0" },
+      faults: this.faults,
     });
   }
 
@@ -132,7 +136,10 @@ export class FakeGcs {
       subscribe: () => ({}),
       publish: (batch) => void this.published.push(batch),
     };
-    this.endpoint.serve(GcsService, Object.fromEntries(Object.keys(GcsService.methods).map((name) => [name, handlers[name as keyof Gcs] ?? none])) as unknown as Gcs);
+    this.endpoint.serve(
+      GcsService,
+      Object.fromEntries(Object.keys(GcsService.methods).map((name) => [name, handlers[name as keyof Gcs] ?? none])) as unknown as Gcs,
+    );
   }
 
   async listen(): Promise<void> {
@@ -175,7 +182,9 @@ export class FakeWorker {
       confirmReturns: () => undefined,
       becomeActor: ({ spec, incarnation }) => {
         this.actor = { actorId: spec?.actorId ?? "", incarnation };
-        return { error: node.constructorFails ? { code: "TASK_ERROR", message: "no", hint: "", detailsJson: "", cause: Buffer.alloc(0) } : undefined };
+        return {
+          error: node.constructorFails ? { code: "TASK_ERROR", message: "no", hint: "", detailsJson: "", cause: Buffer.alloc(0) } : undefined,
+        };
       },
       exit: () => this.exit(0, ""),
     });
@@ -197,7 +206,16 @@ export class FakeWorker {
   private async register(): Promise<void> {
     const address = await this.endpoint.listen(`${this.host}:1`);
     this.session = this.endpoint.connect(this.launch.rayletAddress, { reconnect: { giveUpMs: 5000 } });
-    await this.raylet.registerWorker({ workerId: this.launch.workerId, pid: this.pid, kind: "worker", endpoint: address, startToken: this.launch.startToken, jobId: "" }).catch(() => this.exit(1, ""));
+    await this.raylet
+      .registerWorker({
+        workerId: this.launch.workerId,
+        pid: this.pid,
+        kind: "worker",
+        endpoint: address,
+        startToken: this.launch.startToken,
+        jobId: "",
+      })
+      .catch(() => this.exit(1, ""));
   }
 }
 
@@ -237,7 +255,17 @@ export class TestNode {
       logger: world.logger,
       metrics: new Metrics(),
       config: { ...defaultSystemConfig, workersPrestart: 0, ...config },
-      node: { nodeId: this.nodeId, name, host: name, hostname: name, isHead: false, labels: {}, total: toFixedPoint({ CPU: cpus }), sessionDir: "/s", pid: 1 },
+      node: {
+        nodeId: this.nodeId,
+        name,
+        host: name,
+        hostname: name,
+        isHead: false,
+        labels: {},
+        total: toFixedPoint({ CPU: cpus }),
+        sessionDir: "/s",
+        pid: 1,
+      },
       listen: `${name}:1`,
       gcsAddress: world.gcsAddress,
       arena: this.arena,
@@ -298,7 +326,9 @@ export class FakeOwner {
   }
   async register(node: TestNode, pid: number): Promise<void> {
     node.livePids.add(pid);
-    await this.world.clock.complete(this.to(node.address).registerWorker({ workerId: this.id, pid, kind: "driver", endpoint: "", startToken: "", jobId: "00000001" }));
+    await this.world.clock.complete(
+      this.to(node.address).registerWorker({ workerId: this.id, pid, kind: "driver", endpoint: "", startToken: "", jobId: "00000001" }),
+    );
   }
   demand(node: TestNode, wanted: number, more: { classKey?: string; cpus?: number; spilled?: boolean; grantsSeen?: number } = {}): void {
     this.to(node.address).leaseDemand({
@@ -318,4 +348,5 @@ export class FakeOwner {
   }
 }
 
-export const requirements = (cpus: number): Requirements => Requirements.fromPartial({ resources: { amounts: toFixedPoint({ CPU: cpus }) }, jobId: "00000001" });
+export const requirements = (cpus: number): Requirements =>
+  Requirements.fromPartial({ resources: { amounts: toFixedPoint({ CPU: cpus }) }, jobId: "00000001" });

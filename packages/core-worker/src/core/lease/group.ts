@@ -26,6 +26,7 @@ export interface Lease {
   progressMs: number;
   idleSinceMs: number;
   stealing: boolean;
+  readonly grantedMs: number;
 }
 
 interface RayletDemand {
@@ -33,7 +34,8 @@ interface RayletDemand {
   grantsSeen: number;
   /** Leases this raylet was asked for on another's advice and has not answered. */
   spilled: number;
-  introduced: boolean;
+  /** The raylet must hear the level again, changed or not. */
+  stale: boolean;
 }
 
 export interface LeaseGroupHost {
@@ -60,9 +62,11 @@ export interface LeaseGroupLimits {
   readonly wantedMax: number;
   /** Work that one further worker should be worth, for short tasks. */
   readonly worthMs: number;
+  /** An owner with a long queue lets go of a lease after this, so that the raylet can be fair. */
+  readonly heldMaxMs: number;
 }
 
-export const defaultLeaseLimits: LeaseGroupLimits = { depthMax: 1024, budgetMs: 4, shortTaskMs: 1, lingerMs: 40, wantedMax: 4096, worthMs: 5 };
+export const defaultLeaseLimits: LeaseGroupLimits = { depthMax: 1024, budgetMs: 4, shortTaskMs: 1, lingerMs: 40, wantedMax: 4096, worthMs: 5, heldMaxMs: 500 };
 
 const stalledMs = 4;
 
@@ -118,6 +122,7 @@ export class LeaseGroup {
       progressMs: nowMs,
       idleSinceMs: nowMs,
       stealing: false,
+      grantedMs: nowMs,
     };
     this.leases.set(lease.id, lease);
     this.host.dial(this, lease);
@@ -154,6 +159,7 @@ export class LeaseGroup {
       demand.spilled += more;
       this.send(raylet, demand, demand.spilled, true);
     }
+    this.demandAt(this.host.localRaylet()).stale = true; // the raylet counts what it sent elsewhere as gone until it hears the new level
     this.schedule(nowMs);
   }
 
@@ -167,6 +173,7 @@ export class LeaseGroup {
       return;
     }
     demand.spilled = Math.max(0, demand.spilled - reject.count);
+    this.demandAt(this.host.localRaylet()).stale = true;
     this.schedule(nowMs);
   }
 
@@ -197,6 +204,7 @@ export class LeaseGroup {
   /** Every few milliseconds while active: stalls, lingering leases. */
   tick(nowMs: number): void {
     for (const lease of [...this.leases.values()]) {
+      if (lease.state === "up" && this.queue.length > 0 && nowMs - lease.grantedMs >= this.limits.heldMaxMs) lease.state = "draining";
       if (lease.state === "draining" && lease.inflight.size === 0) this.giveBack(lease);
       else if (lease.state === "up" && lease.inflight.size === 0 && this.queue.length === 0 && nowMs - lease.idleSinceMs >= this.limits.lingerMs) {
         this.giveBack(lease);
@@ -301,16 +309,19 @@ export class LeaseGroup {
     const local = this.host.localRaylet();
     const demand = this.demandAt(local);
     const wanted = Math.max(0, this.wanted() - this.askedElsewhere());
+    if (wanted === 0 && demand.sentWanted === 0) demand.stale = false;
     // A level that only shrank a little while grants are under way need not be said: surplus grants are returned. Zero always is.
-    if (wanted === demand.sentWanted || (wanted > 0 && wanted < demand.sentWanted && demand.sentWanted < 2 * wanted)) return;
+    if (!demand.stale && (wanted === demand.sentWanted || (wanted > 0 && wanted < demand.sentWanted && demand.sentWanted < 2 * wanted))) return;
+    demand.stale = false;
     this.send(local, demand, wanted, false);
   }
 
   private send(raylet: string, demand: RayletDemand, wanted: number, spilled: boolean): void {
+    const rising = spilled || demand.sentWanted === 0;
     if (!spilled) demand.sentWanted = wanted;
     this.host.demand(raylet, {
       classKey: this.key,
-      requirements: demand.introduced ? undefined : this.requirements,
+      requirements: rising ? this.requirements : undefined, // a raylet may have forgotten a class that was idle
       wanted,
       grantsSeen: demand.grantsSeen,
       backlog: this.queue.length,
@@ -319,13 +330,12 @@ export class LeaseGroup {
       argBytesByNode: {},
       name: this.name,
     });
-    demand.introduced = true;
   }
 
   private demandAt(raylet: string): RayletDemand {
     let demand = this.raylets.get(raylet);
     if (demand === undefined) {
-      demand = { sentWanted: 0, grantsSeen: 0, spilled: 0, introduced: false };
+      demand = { sentWanted: 0, grantsSeen: 0, spilled: 0, stale: false };
       this.raylets.set(raylet, demand);
     }
     return demand;

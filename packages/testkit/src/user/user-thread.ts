@@ -1,0 +1,513 @@
+// UserThread: the user's thread of a simulated driver or worker: the counterpart of Runtime and UserExecutor, with programs in place of user code.
+//
+// Owns:     slots, numbers, open requests, templates, the run queue, the actor instance.
+// Not mine: programs (workload/), what must hold (Checks).
+// Crosses:  out: ToCore through a pipe.  in: ToUser through a pipe.
+//
+// Invariants (of the code under test)
+//   U1. Each get is answered once per slot, each request once; nothing is answered that was not asked.
+//   U2. What a located value shows is what was stored, also at the end of the pin.
+import { type Deferred, deferred } from "@tray/common";
+import { claimSlots, claimStates, type ExecActor, type ExecTemplate, type Failure, handleObjectId, type Located, outcomes, type ReturnValue, type TemplateOptions, type ToCore, type ToUser } from "@tray/core-worker";
+import type { Arena } from "@tray/object-store";
+import { type Address, type JobId, newActorId, objectIdOf, taskIdOf, toFixedPoint } from "@tray/protocol";
+import type { Checks } from "../checks/checks.js";
+import { Violation } from "../world/event-log.js";
+import type { EventLog } from "../world/event-log.js";
+import type { SimProcess } from "../world/process.js";
+import { Abandoned, Activation, type ActorOptions, SimFailure } from "./activation.js";
+import { Pipe } from "./pipe.js";
+import { type ActorProgram, actorPrograms, programs } from "./registry.js";
+import { throughPipe, userThroughPipe } from "./to-core.js";
+import { Blob, decode, encode, SimHandle, SimRef, type SimValue } from "./value.js";
+
+/** Flat values up to this many bytes travel inline. */
+const inlineMax = 1024;
+const noBytes = new Uint8Array(0);
+
+export interface UserFacts {
+  readonly workerId: string;
+  readonly nodeId: string;
+  readonly endpoint: string;
+  readonly arena: Pick<Arena, "readPrivate" | "write">;
+}
+
+interface Execution {
+  readonly execId: number;
+  readonly claim: number;
+  readonly template: ExecTemplate;
+  readonly number: number;
+  readonly attempt: number;
+  readonly args: Uint8Array;
+  readonly refs: readonly Located[];
+}
+
+export interface Running {
+  readonly activation: Activation;
+  readonly template: ExecTemplate;
+  readonly startedMs: number;
+  finished: boolean;
+}
+
+interface Get {
+  readonly activation: Activation;
+  readonly result: Deferred<SimValue>;
+}
+
+export class UserThread implements ToUser {
+  core!: ToCore;
+  /** For the core: what it says arrives here a moment later. */
+  readonly port: ToUser;
+  readonly claims = new Int32Array(claimSlots);
+  facts!: UserFacts;
+  jobId = "";
+  namespace = "";
+  lostWith: Failure | undefined;
+  actor: { readonly program: ActorProgram; readonly spec: ExecActor; readonly activation: Activation; readonly state: Record<string, SimValue | Map<string, number>> } | undefined;
+  readonly running = new Map<number, Running>();
+  private readonly toCore: Pipe;
+  private readonly gets = new Map<number, Get>();
+  private readonly replies = new Map<number, Deferred<unknown>>();
+  private readonly forgotten = new Set<number>();
+  private readonly shipped = new Set<string>();
+  private readonly templateIds = new Map<string, number>();
+  private readonly templates = new Map<number, ExecTemplate>();
+  private readonly blobs = new Map<string, string>();
+  private readonly queue: Execution[] = [];
+  private readonly cancelled = new Set<number>();
+  private nextSlot = 1;
+  private nextRequest = 1;
+  private nextNumber = 0;
+  private current = 0;
+  private prefix = "";
+
+  constructor(
+    readonly process: SimProcess,
+    private readonly log: EventLog,
+    private readonly checks: Checks,
+    /** Ends the process by itself; `why` undefined: as told by the core. */
+    private readonly exitProcess: (code: number) => void,
+    readonly crash: (why: string) => void,
+  ) {
+    const alive = (): boolean => process.alive;
+    this.toCore = new Pipe(process.clock, process.random, alive);
+    this.port = userThroughPipe(new Pipe(process.clock, process.random, alive), this);
+  }
+
+  attach(core: ToCore, facts: UserFacts): void {
+    this.core = throughPipe(this.toCore, core);
+    this.facts = facts;
+  }
+  joinJob(jobId: string, namespace: string): void {
+    if (this.jobId !== "" && this.jobId !== jobId) this.log.violated(`${this.process.host} served job ${this.jobId} and is given work of job ${jobId}`);
+    this.jobId = jobId;
+    this.namespace = namespace;
+    this.prefix = jobId + this.facts.workerId.slice(0, 14);
+  }
+  get self(): Address {
+    const { workerId, nodeId, endpoint } = this.facts;
+    return { workerId, nodeId, endpoint };
+  }
+  get openRequests(): number {
+    return this.gets.size + this.replies.size;
+  }
+
+  // ── what activations ask for ───────────────────────────────────────────────────────────────────────────────────────────
+  ship(program: string): string {
+    const functionId = `f-${program}`;
+    if (!this.shipped.has(functionId)) {
+      this.shipped.add(functionId);
+      this.core.putFunction(functionId, Buffer.from(program));
+    }
+    return functionId;
+  }
+
+  submit(activation: Activation, options: TemplateOptions, args: readonly SimValue[], alsoHeld: number): SimRef {
+    const key = JSON.stringify(options);
+    let templateId = this.templateIds.get(key);
+    if (templateId === undefined) {
+      templateId = this.templateIds.size + 1;
+      this.templateIds.set(key, templateId);
+      this.core.defineTemplate(templateId, options);
+    }
+    const packed = this.pack(args);
+    const number = ++this.nextNumber;
+    const slot = this.nextSlot++;
+    const taskId = taskIdOf(this.prefix, number);
+    this.checks.submitted(taskId, options, number, this);
+    const held = alsoHeld === 0 ? packed.held : [...packed.held, alsoHeld];
+    this.core.submit(templateId, number, slot, activation.execId, packed.bytes, packed.argSlots, held);
+    if (packed.temporary.length > 0) this.core.release(packed.temporary);
+    return new SimRef(slot, objectIdOf(taskId, 0), this.self);
+  }
+
+  createActor(activation: Activation, className: string, args: readonly SimValue[], options: ActorOptions): SimHandle {
+    const functionId = this.ship(className);
+    const packed = this.pack(args);
+    const slot = this.nextSlot++;
+    const actorId = newActorId(this.process.random, this.jobId as JobId);
+    const lifetime = toFixedPoint(options.resources ?? {});
+    const maxTaskRetries = options.maxTaskRetries ?? 0;
+    this.checks.actorCreated(actorId, { maxRestarts: options.maxRestarts ?? 0, maxTaskRetries });
+    this.core.createActor(
+      slot,
+      {
+        actorId,
+        className,
+        functionId,
+        name: options.name ?? "",
+        namespace: options.namespace ?? this.namespace,
+        getIfExists: options.getIfExists === true,
+        detached: false,
+        placementResources: options.placement === undefined ? lifetime : toFixedPoint(options.placement),
+        lifetimeResources: lifetime,
+        strategy: options.spread === true ? { kind: "spread" } : undefined,
+        maxRestarts: options.maxRestarts ?? 0,
+        maxTaskRetries,
+        maxConcurrency: options.maxConcurrency ?? 1,
+        concurrencyGroups: {},
+        maxPendingCalls: 0,
+        methods: Object.keys(actorPrograms.get(className)?.methods ?? {}),
+      },
+      packed.bytes,
+      packed.argSlots,
+      packed.held,
+    );
+    if (packed.temporary.length > 0) this.core.release(packed.temporary);
+    void activation;
+    return new SimHandle(slot, actorId, className, maxTaskRetries, this.self);
+  }
+
+  async put(value: SimValue): Promise<SimRef> {
+    const { bytes, held } = encode(value);
+    const slot = this.nextSlot++;
+    const number = ++this.nextNumber;
+    const ref = new SimRef(slot, objectIdOf(this.prefix + number.toString(16).padStart(10, "0"), 0), this.self);
+    if (bytes.length <= inlineMax) {
+      this.core.put(slot, number, bytes, held);
+      return ref;
+    }
+    const created = (await this.request((id) => this.core.create(id, slot, number, "", bytes.length, held))) as { offset: number; objectId: string };
+    if (created.objectId !== ref.objectId) throw new Violation(`put of ${ref.objectId} was created as ${created.objectId}`);
+    this.facts.arena.write(created.offset, bytes.length).set(bytes);
+    await this.request((id) => this.core.seal(id, ref.objectId));
+    return ref;
+  }
+
+  get(activation: Activation, ref: SimRef, timeoutMs: number | undefined): Promise<SimValue> {
+    if (this.lostWith !== undefined) return Promise.reject(new SimFailure(this.lostWith.code, this.lostWith.message));
+    const id = this.nextRequest++;
+    const result = deferred<SimValue>();
+    this.gets.set(id, { activation, result });
+    this.core.get(id, activation.execId !== 0, [ref.slot]);
+    if (timeoutMs !== undefined) {
+      this.process.clock.after(timeoutMs, () => {
+        if (!this.gets.delete(id)) return;
+        this.forgotten.add(id);
+        this.core.forget(id);
+        result.reject(new SimFailure("GET_TIMEOUT", `get of ${ref.objectId}`));
+      });
+    }
+    return result.promise;
+  }
+
+  async wait(activation: Activation, refs: readonly SimRef[], numReturns: number, timeoutMs: number | undefined): Promise<boolean[]> {
+    let id = 0;
+    const reply = this.request((requestId) => {
+      id = requestId;
+      this.core.wait(
+        requestId,
+        activation.execId !== 0,
+        numReturns,
+        true,
+        refs.map((ref) => ref.slot),
+      );
+    });
+    // Forgetting a wait makes the core answer with what is ready.
+    if (timeoutMs !== undefined) this.process.clock.after(timeoutMs, () => this.core.forget(id));
+    const ready = new Array<boolean>(refs.length).fill(false);
+    for (const index of (await reply) as number[]) ready[index] = true;
+    if (timeoutMs === undefined && ready.filter(Boolean).length < numReturns) this.log.violated(`a wait for ${numReturns} was answered with ${JSON.stringify(ready)}`);
+    return ready;
+  }
+
+  call(method: string, input: unknown): Promise<unknown> {
+    return this.request((id) => this.core.call(id, method, JSON.stringify(input)));
+  }
+
+  private request(send: (id: number) => void): Promise<unknown> {
+    if (this.lostWith !== undefined) return Promise.reject(new SimFailure(this.lostWith.code, this.lostWith.message));
+    const id = this.nextRequest++;
+    const reply = deferred<unknown>();
+    this.replies.set(id, reply);
+    send(id);
+    return reply.promise;
+  }
+
+  /** Arguments; blobs too large to travel become objects of their own, as in Runtime. */
+  private pack(args: readonly SimValue[]): { bytes: Uint8Array; argSlots: number[]; held: number[]; temporary: number[] } {
+    const argSlots: number[] = [];
+    const temporary: number[] = [];
+    const top = new Map<SimRef, number>();
+    const list = args.map((arg) => {
+      let ref: SimValue = arg;
+      if (arg instanceof Blob && arg.size > inlineMax / 4) {
+        const { bytes, held } = encode(arg);
+        const slot = this.nextSlot++;
+        const number = ++this.nextNumber;
+        this.core.putLarge(slot, number, bytes, held);
+        temporary.push(slot);
+        ref = new SimRef(slot, "", this.self);
+      }
+      if (ref instanceof SimRef) {
+        top.set(ref, argSlots.length);
+        argSlots.push(ref.slot);
+      }
+      return ref;
+    });
+    // Nested uses of a reference that is also an argument of its own travel as references.
+    const encoded = list.map((arg) => (arg instanceof SimRef ? { bytes: encode(arg, (r) => top.get(r) ?? -1).bytes, held: [] as number[] } : encode(arg)));
+    const sizes = encoded.map(({ bytes }) => bytes.length);
+    const bytes = new Uint8Array(2 + sizes.reduce((sum, size) => sum + size + 4, 0));
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, encoded.length);
+    let at = 2;
+    for (const one of encoded) {
+      view.setUint32(at, one.bytes.length);
+      bytes.set(one.bytes, at + 4);
+      at += 4 + one.bytes.length;
+    }
+    return { bytes, argSlots, held: encoded.flatMap((one) => one.held), temporary };
+  }
+
+  private unpack(bytes: Uint8Array, activation: Activation, refs: readonly SimValue[]): SimValue[] {
+    if (bytes.length < 2) return [];
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    const out: SimValue[] = [];
+    let at = 2;
+    for (let left = view.getUint16(0); left > 0; left--) {
+      const length = view.getUint32(at);
+      out.push(decode(bytes.subarray(at + 4, at + 4 + length), this.decoding(activation, refs)));
+      at += 4 + length;
+    }
+    return out;
+  }
+
+  private decoding(activation: Activation, args: readonly SimValue[] = []): Parameters<typeof decode>[1] {
+    const adopt = (objectId: string, owner: Address): number => {
+      const slot = this.nextSlot++;
+      this.core.adopt(slot, objectId, owner.workerId, owner.nodeId, owner.endpoint);
+      return slot;
+    };
+    return {
+      args,
+      adopt: (objectId, owner) => activation.own(new SimRef(adopt(objectId, owner), objectId, owner)),
+      adoptHandle: (actorId, className, counts, retries, owner) => activation.own(new SimHandle(counts ? adopt(handleObjectId(actorId), owner) : 0, actorId, className, retries, owner)),
+    };
+  }
+
+  /** Reads a located value; a stored one is read again when its pin goes, a little later. */
+  private read(located: Located, activation: Activation): SimValue {
+    if (located.kind === "failed") throw new SimFailure(located.failure.code, located.failure.message);
+    try {
+      if (located.kind === "value") return decode(located.value, this.decoding(activation));
+      const { offset, size, pinId } = located;
+      const bytes = (): Uint8Array => new Uint8Array(this.facts.arena.readPrivate(offset, size).buffer);
+      const first = bytes();
+      this.process.clock.after(this.process.random.next() * 5, () => {
+        if (Buffer.compare(first, bytes()) !== 0) this.log.violated(`${this.process.host}: a pinned object of ${size} bytes at ${offset} changed under its reader`); // U2
+        this.core.unpin([pinId]);
+      });
+      return decode(first, this.decoding(activation));
+    } catch (error) {
+      if (error instanceof Violation) this.log.violated(`${this.process.host}: ${error.message}`);
+      throw error;
+    }
+  }
+
+  // ── ToUser: answers ────────────────────────────────────────────────────────────────────────────────────────────────────
+  ready(requestId: number, index: number, located: Located): void {
+    const request = this.gets.get(requestId);
+    if (request === undefined || index !== 0) {
+      if (!this.forgotten.has(requestId)) this.log.violated(`${this.process.host}: get ${requestId} was answered twice, or never asked`); // U1
+      if (located.kind === "stored") this.core.unpin([located.pinId]);
+      return;
+    }
+    this.gets.delete(requestId);
+    if (request.activation.ended) {
+      if (located.kind === "stored") this.core.unpin([located.pinId]);
+      request.result.reject(new Abandoned());
+      return;
+    }
+    try {
+      request.result.resolve(this.read(located, request.activation));
+    } catch (error) {
+      request.result.reject(error);
+    }
+  }
+
+  reply(requestId: number, ok: boolean, json: string): void {
+    const request = this.replies.get(requestId);
+    if (request === undefined) {
+      this.log.violated(`${this.process.host}: request ${requestId} was answered twice, or never asked: ${json}`); // U1
+      return;
+    }
+    this.replies.delete(requestId);
+    const value = JSON.parse(json) as unknown;
+    if (ok) request.resolve(value);
+    else {
+      const { code, message } = value as Failure;
+      request.reject(new SimFailure(code, message));
+    }
+  }
+
+  lost(failure: Failure): void {
+    this.lostWith = failure;
+    const error = new SimFailure(failure.code, failure.message);
+    for (const { result } of this.gets.values()) result.reject(error);
+    for (const reply of this.replies.values()) reply.reject(error);
+    this.gets.clear();
+    this.replies.clear();
+  }
+
+  logs(): void {}
+  collectGarbage(): void {}
+  exit(code: number): void {
+    this.exitProcess(code);
+  }
+
+  // ── ToUser: executing ──────────────────────────────────────────────────────────────────────────────────────────────────
+  loadFunction(functionId: string, blob: Uint8Array): void {
+    this.blobs.set(functionId, Buffer.from(blob).toString());
+  }
+  execTemplate(key: number, template: ExecTemplate): void {
+    this.templates.set(key, template);
+    if (template.actorId === "") this.joinJob(template.jobId, template.namespace);
+  }
+  execute(execId: number, claim: number, templateKey: number, number: number, attempt: number, args: Uint8Array, refs: readonly Located[]): void {
+    const template = this.templates.get(templateKey);
+    if (template === undefined) {
+      this.log.violated(`${this.process.host}: a task without its template`);
+      return;
+    }
+    this.queue.push({ execId, claim, template, number, attempt, args, refs });
+    this.pump();
+  }
+  cancelExec(execId: number): void {
+    const running = this.running.get(execId);
+    if (running === undefined) this.cancelled.add(execId);
+    else this.finish(running, outcomes.cancelled, [], "");
+  }
+
+  becomeActor(execId: number, spec: ExecActor, args: Uint8Array, refs: readonly Located[]): void {
+    this.joinJob(spec.jobId, spec.namespace);
+    const activation = new Activation(this, execId, `${spec.actorId}:${spec.incarnation}`, spec.incarnation);
+    this.log.note(this.process.host, `becomes actor ${spec.className} ${spec.actorId} incarnation ${spec.incarnation}`);
+    const program = actorPrograms.get(this.blobs.get(spec.functionId) ?? "");
+    const construct = async (): Promise<void> => {
+      try {
+        if (program === undefined) throw new Violation(`actor ${spec.className}: its class was not loaded`);
+        const values = refs.map((ref) => this.read(ref, activation));
+        const state = await program.construct(activation, ...this.unpack(args, activation, values));
+        this.actor = { program, spec, activation, state };
+        this.checks.actorBegan(this, spec);
+        this.core.finished(execId, outcomes.ok, 0, [], noBytes, "");
+        this.pump();
+      } catch (error) {
+        if (error instanceof Violation) this.log.violated(error.message);
+        this.core.finished(execId, outcomes.error, 0, [], noBytes, error instanceof Error ? error.message : String(error));
+      }
+    };
+    void construct();
+  }
+
+  private pump(): void {
+    const limit = this.actor?.spec.maxConcurrency ?? 1;
+    while (this.current < limit) {
+      const next = this.queue.shift();
+      if (next === undefined) return;
+      this.begin(next);
+    }
+  }
+
+  private begin(execution: Execution): void {
+    const { execId, template, number, attempt, refs } = execution;
+    if (Atomics.compareExchange(this.claims, execution.claim, claimStates.free, claimStates.claimed) !== claimStates.free) {
+      for (const ref of refs) if (ref.kind === "stored") this.core.unpin([ref.pinId]);
+      return;
+    }
+    const taskId = taskIdOf(template.taskPrefix, number);
+    const activation = new Activation(this, execId, taskId, attempt);
+    const running: Running = { activation, template, startedMs: this.process.clock.now(), finished: false };
+    this.running.set(execId, running);
+    this.current++;
+    this.log.note(this.process.host, `runs ${template.name} ${taskId} attempt ${attempt}`);
+    this.checks.executing(this, running, template, number, taskId, attempt);
+    if (this.cancelled.delete(execId)) {
+      for (const ref of refs) if (ref.kind === "stored") this.core.unpin([ref.pinId]);
+      this.finish(running, outcomes.cancelled, [], "");
+      return;
+    }
+    void this.run(execution, running);
+  }
+
+  private async run({ template, args, refs }: Execution, running: Running): Promise<void> {
+    const { activation } = running;
+    try {
+      const values = refs.map((ref) => this.read(ref, activation));
+      const list = this.unpack(args, activation, values);
+      const value = await this.invoke(template, activation, list);
+      if (running.finished) return;
+      const returned = await this.returnOf(activation, value);
+      if (!running.finished) this.finish(running, outcomes.ok, [returned], "");
+    } catch (error) {
+      if (running.finished) return;
+      if (error instanceof Violation) this.log.violated(`${this.process.host}: ${error.message}`);
+      if (error instanceof ExitActor) this.finish(running, outcomes.exitActor, [{ value: encode(null).bytes, size: 0, contained: [] }], "");
+      else this.finish(running, outcomes.error, [], error instanceof SimFailure ? `${error.code}: ${error.message}` : error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  private async invoke(template: ExecTemplate, activation: Activation, args: SimValue[]): Promise<SimValue> {
+    if (template.actorId === "") {
+      const name = this.blobs.get(template.functionId);
+      const program = programs.get(name ?? "");
+      if (program === undefined) throw new Violation(`task ${template.name}: its function was not loaded`);
+      return program(activation, ...args);
+    }
+    const { actor } = this;
+    const method = actor?.program.methods[template.method];
+    if (actor === undefined || method === undefined) throw new Violation(`call of ${template.name}, but this process is ${actor === undefined ? "no actor" : actor.spec.className}`);
+    return method(actor.state, activation, ...args);
+  }
+
+  private async returnOf(activation: Activation, value: SimValue): Promise<ReturnValue> {
+    const { bytes, held } = encode(value);
+    if (bytes.length <= inlineMax) return { value: bytes, size: bytes.length, contained: held };
+    const objectId = objectIdOf(activation.taskId, 0);
+    const created = (await this.request((id) => this.core.create(id, 0, activation.execId, objectId, bytes.length, []))) as { offset: number; exists: boolean };
+    if (!created.exists) {
+      this.facts.arena.write(created.offset, bytes.length).set(bytes);
+      await this.request((id) => this.core.seal(id, objectId));
+    }
+    return { value: undefined, size: bytes.length, contained: held };
+  }
+
+  private finish(running: Running, outcome: number, returns: readonly ReturnValue[], message: string): void {
+    if (running.finished) return;
+    running.finished = true;
+    const { activation } = running;
+    this.running.delete(activation.execId);
+    this.current--;
+    this.checks.executed(running);
+    if (!this.process.alive) return;
+    this.log.note(this.process.host, `ends ${running.template.name} ${activation.taskId} outcome ${outcome}${message === "" ? "" : ` ${message}`}`);
+    const durationUs = Math.max(1, Math.round((this.process.clock.now() - running.startedMs) * 1000));
+    this.core.finished(activation.execId, outcome, durationUs, returns, encode(message).bytes, message);
+    activation.end();
+    this.pump();
+  }
+}
+
+/** Thrown by an actor's method: the call succeeds and the actor ends. */
+export class ExitActor extends Error {}
