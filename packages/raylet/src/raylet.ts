@@ -310,6 +310,7 @@ export class Raylet {
     const { workerId, jobId, pid } = driver;
     this.env.logger.info("driver ended", { workerId, jobId, pid, why });
     this.leases.peerDied(workerId);
+    driver.session.close("the driver ended"); // its requests end with it: a create that waits for room must not get it now
     this.objects.clientGone(workerId);
     const exit = {
       workerId,

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { createRequire, isBuiltin } from "node:module";
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -58,6 +59,14 @@ export function pathOfUrl(url: string): string | undefined {
   return isAbsolute(url) ? url.replace(/\?.*$/, "") : undefined;
 }
 
+const typescriptFile = /\.[cm]?tsx?$/;
+
+/** TypeScript files import `./x.js`, or `./x`, and mean `x.ts`; who loads it from elsewhere must know. */
+function meantByTypeScript(path: string): string {
+  const sources = /\.[cm]?jsx?$/.test(path) ? [path.replace(/js(x?)$/, "ts$1"), path.replace(/\.js$/, ".tsx")] : [`${path}.ts`, `${path}.tsx`, join(path, "index.ts")];
+  return sources.find((file) => existsSync(file)) ?? path;
+}
+
 class NodeModuleHost implements ModuleHost {
   readonly #workingDir: string;
   readonly #main: string | undefined;
@@ -88,9 +97,12 @@ class NodeModuleHost implements ModuleHost {
 
   referToImport(specifier: string, importer: string, loader: ModuleRef["loader"]): ModuleRef | undefined {
     if (isBuiltin(specifier)) return { kind: "builtin", specifier, from: "", loader };
-    const directory = dirname(pathOfUrl(importer) ?? join(this.#workingDir, "main"));
-    if (/^\.{0,2}\//.test(specifier) || specifier === "." || specifier === "..")
-      return { kind: "file", specifier: this.#portable(resolve(directory, specifier)), from: "", loader };
+    const from = pathOfUrl(importer) ?? join(this.#workingDir, "main");
+    const directory = dirname(from);
+    if (/^\.{0,2}\//.test(specifier) || specifier === "." || specifier === "..") {
+      const path = resolve(directory, specifier);
+      return { kind: "file", specifier: this.#portable(typescriptFile.test(from) ? meantByTypeScript(path) : path), from: "", loader };
+    }
     if (specifier.startsWith("file:")) return this.referToScript(specifier, loader);
     return { kind: "package", specifier, from: this.#portable(directory), loader };
   }

@@ -7,7 +7,7 @@
  *   console.log(await tray.get(refs));      // [1, 4, 9]
  */
 import { type Duration, type ErrorCode, isTrayError as isTrayErrorOf, parseDuration, TrayError } from "@tray/common";
-import { type ActorOptions, ExitActorSignal, handleStateOf, isObjectRef, ObjectRef, type TaskOptions } from "@tray/core-worker";
+import { type ActorOptions, ExitActorSignal, handleStateOf, isObjectRef, makeHandle, ObjectRef, type TaskOptions } from "@tray/core-worker";
 import { connect, connectSync, disconnect, type InitOptions } from "./driver.js";
 import { connectOnce, currentLink, errors, isClass, makeActorClass, makeRemoteFunction, onFirstUse, runtime } from "./state.js";
 import type { ActorClass, ActorHandle, AnyClass, RemoteFunction } from "./types.js";
@@ -75,7 +75,6 @@ export async function ready(actor: ActorHandle<unknown>, options: GetOptions = {
 
 /** The handle of a named actor. It does not keep the actor alive. @throws ActorNotFoundError */
 export async function getActor<T = unknown>(name: string, namespace?: string): Promise<ActorHandle<T>> {
-  const { makeHandle } = await import("@tray/core-worker");
   const r = runtime();
   const found = await r.call<{ actorId: string; className: string; methods: string[]; maxTaskRetries: number; owner: never }>("getActor", { name, namespace: namespace ?? r.currentNamespace });
   return makeHandle(r, 0, { ...found, maxPendingCalls: -1 }) as ActorHandle<T>;

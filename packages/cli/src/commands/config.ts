@@ -6,7 +6,7 @@ import { printValue, renderTable } from "../output/format.js";
 import { resolveStart, type StartFlags } from "./node-settings.js";
 
 export async function viewConfig(session: Session, flags: StartFlags & { showOrigin?: boolean }): Promise<number> {
-  const resolved = await resolveStart({ head: flags.address === undefined, ...flags, ...session.flags }, session.context);
+  const resolved = await resolveStart({ head: session.flags.address === undefined, ...flags, ...session.flags }, session.context);
   const [node] = resolved.nodes;
   const systemConfig: Record<string, unknown> = { ...defaultSystemConfig, ...resolved.systemConfig };
   const settings = { ...node?.settings };

@@ -10,6 +10,7 @@ import { printListing, printValue } from "../output/format.js";
 import { rfc3339 } from "../output/units.js";
 import { uploadWorkingDir } from "../package/upload.js";
 import { parseJsonObject, parseLabels } from "./node-settings.js";
+import { PreambleSplitter } from "./preamble.js";
 
 export interface SubmitFlags {
   workingDir?: string;
@@ -60,7 +61,8 @@ export async function submit(session: Session, command: readonly string[], flags
   }
   session.say(`job ${id} submitted`);
   const out = structured ? session.context.stderr : session.context.stdout;
-  const job = await follow(session, client, id, (text) => out.write(text));
+  const log = PreambleSplitter.forJob(id, body.entrypoint, (text) => (session.flags.verbose === true ? session.context.stderr.write(text) : undefined), (text) => out.write(text));
+  const job = await follow(session, client, id, (text) => log.write(text)).finally(() => log.end());
   if (structured) await printValue(session.context, session.format, job);
   return verdict(session, id, job);
 }

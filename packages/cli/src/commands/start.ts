@@ -38,7 +38,7 @@ export async function start(session: Session, flags: StartFlags, version: string
   if (first === undefined || (!first.isHead && first.settings.address === undefined)) {
     throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "say what to start", "a new cluster: tray start --head          a node of one: tray start --address HOST:PORT");
   }
-  if (flags.head === true && flags.address !== undefined) {
+  if (flags.head === true && session.flags.address !== undefined) {
     throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--head and --address exclude each other", "a head is a new cluster; --address joins one");
   }
   if (first.settings.autoscalingConfig !== undefined) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--autoscaling-config: this version of tray has no autoscaler");

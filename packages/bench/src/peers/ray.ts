@@ -1,0 +1,45 @@
+// Ray, in a virtual environment of its own outside the repository, running the cases of ray/bench.py.
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Samples } from "../case.js";
+import { run, runForAnswer } from "../process.js";
+import { caseArguments, type PeerHost, type PeerSystem } from "./peer.js";
+
+const version = "2.58.0";
+/** Ray 2.58 has wheels for these. */
+const pythons = ["python3.13", "python3.12", "python3.11", "python3.10", "python3"];
+
+export async function openRay(host: PeerHost): Promise<PeerSystem> {
+  const dir = join(host.cacheDir, `ray-${version}`);
+  const python = join(dir, "bin/python");
+  const ready = join(dir, "ready");
+  if (!existsSync(ready)) {
+    host.say(`installing ray ${version} into ${dir}`);
+    mkdirSync(host.cacheDir, { recursive: true });
+    await run(await findPython(host), ["-m", "venv", "--clear", dir], host);
+    await run(python, ["-m", "pip", "install", "--quiet", `ray==${version}`, "numpy"], host);
+    await run(python, ["-c", `import ray, numpy, sys; assert ray.__version__ == "${version}"; open(sys.argv[1], "w").close()`, ready], host);
+  }
+  const pythonVersion = (await run(python, ["-c", "import platform; print(platform.python_version())"], host)).trim();
+  return {
+    system: "ray",
+    title: `Ray ${version}`,
+    detail: `Python ${pythonVersion}`,
+    measure: async (caseName, request) => {
+      // What would turn a comparison into one of settings: usage reports, and a cluster that happens to run.
+      const env = { ...host.env, RAY_USAGE_STATS_ENABLED: "0", RAY_ADDRESS: undefined, RAY_DEDUP_LOGS: "0", PYTHONUNBUFFERED: "1" };
+      return await runForAnswer<Samples>(python, [join(host.sourceDir, "ray/bench.py"), ...caseArguments(caseName, request)], { env, cwd: request.scratchDir, signal: host.signal });
+    },
+  };
+}
+
+async function findPython(host: PeerHost): Promise<string> {
+  for (const python of pythons) {
+    const works = await run(python, ["-c", "import venv, sys; assert (3, 10) <= sys.version_info < (3, 14)"], host).then(
+      () => true,
+      () => false,
+    );
+    if (works) return python;
+  }
+  throw new Error(`ray ${version} needs Python 3.10 to 3.13; none is on the PATH`);
+}

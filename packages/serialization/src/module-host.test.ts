@@ -1,0 +1,30 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createModuleHost } from "./module-host.js";
+
+const dir = mkdtempSync(join(tmpdir(), "tray-module-host-"));
+beforeAll(() => {
+  mkdirSync(join(dir, "lib/parts"), { recursive: true });
+  for (const file of ["lib/typed.ts", "lib/view.tsx", "lib/old.cts", "lib/plain.js", "lib/parts/index.ts"]) writeFileSync(join(dir, file), "");
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+describe("what a relative import refers to", () => {
+  const host = createModuleHost({ workingDir: dir });
+  const cases: [importer: string, specifier: string, file: string][] = [
+    ["main.ts", "./lib/typed.js", "lib/typed.ts"],
+    ["main.ts", "./lib/typed.ts", "lib/typed.ts"],
+    ["main.ts", "./lib/typed", "lib/typed.ts"],
+    ["main.ts", "./lib/view.js", "lib/view.tsx"],
+    ["main.ts", "./lib/view.jsx", "lib/view.tsx"],
+    ["main.ts", "./lib/old.cjs", "lib/old.cts"],
+    ["main.ts", "./lib/parts", "lib/parts/index.ts"],
+    ["main.ts", "./lib/plain.js", "lib/plain.js"],
+    ["lib/typed.ts", "../lib/typed.js", "lib/typed.ts"],
+    ["main.js", "./lib/typed.js", "lib/typed.js"],
+  ];
+  it.each(cases)("%s imports %s", (importer, specifier, file) => {
+    expect(host.referToImport(specifier, join(dir, importer), "import")).toEqual({ kind: "file", specifier: file, from: "", loader: "import" });
+  });
+});

@@ -1,0 +1,314 @@
+// What simulated drivers do: each workload submits work, awaits every answer, and judges it.
+import { SimFailure } from "../user/activation.js";
+import { Blob, type SimHandle, type SimRef, type SimValue } from "../user/value.js";
+import { Violation } from "../world/event-log.js";
+import type { Outcome, Stage } from "./stage.js";
+
+export type Workload = (s: Stage) => Promise<void>;
+
+const largeSize = (s: Stage): number => s.pick(2_000, 9_000, 30_000);
+const anySize = (s: Stage): number => (s.chance(0.5) ? s.between(1, 400) : largeSize(s));
+
+/** Independent tasks, short and long, of several sizes. */
+const plain: Workload = async (s) => {
+  const maxRetries = s.pick(0, 3, -1);
+  const resources = s.pick<Record<string, number>>({ CPU: 1 }, { CPU: 1 }, { CPU: 0.5 }, {});
+  const count = s.between(1, 60);
+  const ms = s.pick(0, 0, 1, 20);
+  const spread = s.chance(0.2);
+  const refs: SimRef[] = [];
+  for (let i = 0; i < count; i++) refs.push(s.act.submit("add", [i, 1000, ms * s.random.next()], { maxRetries, resources, spread }));
+  for (const [i, ref] of refs.entries()) {
+    const value = await s.value(`task ${i} of ${count}`, ref, [], maxRetries === -1);
+    if (value !== undefined) s.equal(`task ${i}`, value, i + 1000);
+  }
+};
+
+/** Tasks that wait for tasks, deeper than the cluster has processors. */
+const nested: Workload = async (s) => {
+  const [depth, fan] = s.pick([1, 5], [2, 3], [3, 2], [5, 1]) as [number, number];
+  const retries = s.pick(3, -1);
+  const ref = s.act.submit("tree", [depth, fan, s.pick(0, 10), retries], { maxRetries: retries });
+  const value = await s.value("nested tasks", ref, [], retries === -1);
+  let nodes = 0;
+  for (let d = 0; d <= depth; d++) nodes += fan ** d;
+  if (value !== undefined) s.equal("nested tasks", value, nodes);
+};
+
+/** Results of tasks as arguments of tasks, as values and inside lists. */
+const fanIn: Workload = async (s) => {
+  const count = s.between(2, 8);
+  const inputs: SimRef[] = [];
+  let expected = 0;
+  for (let i = 0; i < count; i++) {
+    expected += i + 1;
+    inputs.push(s.act.submit("blob", [i + 1, anySize(s), s.int(15)], { maxRetries: 3 }));
+  }
+  const direct = s.act.submit("sum", [[], ...inputs]);
+  const inside = s.act.submit("sum", [inputs]);
+  const mixed = s.act.submit("sum", [inputs.slice(1), inputs[0] as SimRef, 5]);
+  if (s.chance(0.7)) for (const ref of inputs) s.act.release(ref);
+  for (const [what, ref, more] of [["values", direct, 0], ["references", inside, 0], ["both", mixed, 5]] as const) {
+    const value = await s.value(`a sum of ${what}`, ref);
+    if (value !== undefined) s.equal(`a sum of ${what}`, value, expected + more);
+  }
+};
+
+interface Answer {
+  readonly n: number;
+  readonly incarnation: number;
+  readonly at: number;
+  readonly actorId: string;
+}
+
+function acknowledge(s: Stage, value: SimValue): Answer {
+  const answer = value as unknown as Answer;
+  s.checks.acknowledged(answer.actorId, answer.incarnation, answer.at);
+  return answer;
+}
+
+/** Within one incarnation the answers of one caller count up. */
+function checkCounts(s: Stage, what: string, answers: readonly (Answer | undefined)[], exact: boolean): void {
+  let last: Answer | undefined;
+  for (const answer of answers) {
+    if (answer === undefined) continue;
+    if (last !== undefined && (answer.incarnation < last.incarnation || (answer.incarnation === last.incarnation && (exact ? answer.n !== last.n + 1 : answer.n <= last.n)))) {
+      throw new Violation(`${what}: ${JSON.stringify(answer)} after ${JSON.stringify(last)}`);
+    }
+    last = answer;
+  }
+  void s;
+}
+
+/** Calls of an actor from the driver and from tasks, in order. */
+const counter: Workload = async (s) => {
+  const maxRestarts = s.pick(0, 2, -1);
+  const maxTaskRetries = s.pick(0, 0, 2, -1);
+  const handle = s.act.createActor("Counter", [0, s.pick(0, 20)], { maxRestarts, maxTaskRetries, placement: { CPU: 1 }, resources: s.pick<Record<string, number>>({}, { CPU: 0.1 }) });
+  const own = s.between(1, 20);
+  const callers: SimRef[] = [];
+  for (let i = s.int(3); i > 0; i--) callers.push(s.act.submit("caller", [handle, s.between(1, 8)], { maxRetries: s.pick(0, 3) }));
+  const calls: SimRef[] = [];
+  for (let i = 0; i < own; i++) calls.push(s.act.callActor(handle, "inc", [s.chance(0.2) ? s.int(10) : 0]));
+  const endless = maxRestarts === -1 && maxTaskRetries === -1;
+  const answers: (Answer | undefined)[] = [];
+  for (const [i, call] of calls.entries()) {
+    const value = await s.value(`call ${i}`, call, [], endless);
+    answers.push(value === undefined ? undefined : acknowledge(s, value));
+  }
+  checkCounts(s, "own calls", answers, callers.length === 0 && !s.deadly);
+  for (const caller of callers) {
+    const value = await s.value("a task that calls the actor", caller);
+    if (value === undefined) continue;
+    const given: (Answer | undefined)[] = [];
+    for (const one of value as readonly SimValue[]) {
+      const { failed, message } = one as { failed?: string; message?: string };
+      if (failed === undefined) given.push(acknowledge(s, one));
+      else s.mayFail("a call from a task", { code: failed, message: message ?? "" });
+    }
+    checkCounts(s, "calls from a task", given, false);
+  }
+};
+
+/** Named actors: found by others, taken, found again. */
+const named: Workload = async (s) => {
+  const name = `named-${s.int(3)}`;
+  const namespace = "shared";
+  const handle = s.act.createActor("Counter", [0, 0], { name, namespace, getIfExists: true, maxRestarts: -1, maxTaskRetries: -1 });
+  // With getIfExists the handle may stand for an actor of another driver, which may be gone by now.
+  const gone = ["ACTOR_DIED", "ACTOR_UNAVAILABLE", "NAME_TAKEN"];
+  await s.value("a call of a named actor", s.act.callActor(handle, "inc", [0]), gone);
+  try {
+    const found = await s.act.getActor(name, namespace);
+    await s.value("a call of a found actor", s.act.callActor(found, "inc", [1]), gone);
+  } catch (error) {
+    if (!(error instanceof SimFailure) || error.code !== "ACTOR_NOT_FOUND") throw error;
+  }
+  const second = s.act.createActor("Counter", [0, 0], { name: `own-${s.act.taskId}-${s.int(1_000_000)}`, maxRestarts: -1, maxTaskRetries: -1 });
+  await s.value("a call of an actor with a name of its own", s.act.callActor(second, "inc", [0]), [], true);
+};
+
+/** Kills: for good, and with a restart. */
+const kills: Workload = async (s) => {
+  const restart = s.chance(0.5);
+  const handle = s.act.createActor("Counter", [0, 0], { maxRestarts: restart ? 5 : 0 });
+  const before = s.act.callActor(handle, "inc", [0]);
+  if (s.chance(0.7)) {
+    const value = await s.value("a call before the kill", before);
+    if (value !== undefined) acknowledge(s, value);
+  }
+  const meanwhile = s.act.callActor(handle, "inc", [s.int(20)]);
+  await s.act.killActor(handle, !restart);
+  const after = s.act.callActor(handle, "inc", [0]);
+  const outcome = await s.outcome(after);
+  if (!restart && outcome.ok) throw new Violation("a call succeeded after its actor was killed for good");
+  if (!outcome.ok) s.mayFail("a call after the kill", outcome, restart ? ["ACTOR_UNAVAILABLE"] : ["ACTOR_DIED"]);
+  await s.value("a call during the kill", meanwhile, ["ACTOR_DIED", "ACTOR_UNAVAILABLE"]);
+  if (restart) {
+    const last = await s.value("a call of the restarted actor", s.act.callActor(handle, "inc", [0]));
+    if (last !== undefined && acknowledge(s, last).incarnation === 0) throw new Violation("an actor that was killed still answers as its first incarnation");
+  }
+};
+
+/** Actors whose own code ends or kills them. */
+const endings: Workload = async (s) => {
+  const boom = s.chance(0.5);
+  const maxRestarts = s.pick(0, 3);
+  const handle = s.act.createActor("Counter", [0, 0], { maxRestarts });
+  await s.value("a call before the end", s.act.callActor(handle, "inc", [0]));
+  const end = await s.outcome(s.act.callActor(handle, boom ? "boom" : "exit", []));
+  if (boom && end.ok) throw new Violation("a call that killed its process was answered");
+  if (!end.ok) s.mayFail("the call that ends the actor", end, boom ? ["ACTOR_DIED", "ACTOR_UNAVAILABLE"] : []);
+  const after = await s.outcome(s.act.callActor(handle, "inc", [0]));
+  if (after.ok && !boom && !s.deadly) throw new Violation("an actor answers after it exited");
+  if (after.ok && boom && maxRestarts === 0) throw new Violation("an actor without restarts answers after it died");
+  if (!after.ok) s.mayFail("a call after the end", after, boom && maxRestarts > 0 ? ["ACTOR_UNAVAILABLE"] : ["ACTOR_DIED"]);
+};
+
+/** Actors that keep references, and errors out of methods. */
+const keeping: Workload = async (s) => {
+  const handle = s.act.createActor("Counter", [0, 0], {});
+  const given: SimRef[] = [];
+  let expected = 0;
+  for (let i = s.between(1, 3); i > 0; i--) {
+    expected += i * 10;
+    given.push(s.chance(0.5) ? await s.act.put(new Blob(i * 10, anySize(s))) : s.act.submit("blob", [i * 10, anySize(s), s.int(10)]));
+  }
+  const kept = s.act.callActor(handle, "keep", [given]);
+  if (s.chance(0.5)) for (const ref of given) s.act.release(ref);
+  await s.value("a call that keeps references", kept);
+  const failed = await s.outcome(s.act.callActor(handle, "fail", []));
+  if (failed.ok) throw new Violation("a method that throws succeeded");
+  s.mayFail("a method that throws", failed, ["TASK_ERROR"]);
+  await s.act.sleep(s.int(100));
+  const value = await s.value("reading what was kept", s.act.callActor(handle, "readKept", []));
+  if (value !== undefined) s.equal("what was kept", value, expected);
+};
+
+/** Cancels what waits and what runs. */
+const cancels: Workload = async (s) => {
+  const force = s.chance(0.3);
+  const recursive = s.chance(0.5);
+  const refs: SimRef[] = [];
+  for (let i = s.between(1, 6); i > 0; i--) {
+    refs.push(recursive ? s.act.submit("slowChildren", [2, 50], { maxRetries: 0 }) : s.act.submit("slow", [s.int(80)], { maxRetries: s.pick(0, 3) }));
+  }
+  await s.act.sleep(s.pick(0, 5, 60));
+  const cancelled = refs.filter(() => s.chance(0.6));
+  for (const ref of cancelled) s.act.cancel(ref, { force, recursive });
+  for (const ref of refs) await s.value("a task beside cancelled ones", ref, cancelled.includes(ref) ? ["TASK_CANCELLED", ...(force ? ["WORKER_CRASHED"] : [])] : force ? ["WORKER_CRASHED"] : []);
+};
+
+/** Large objects, made on one node, read on others. */
+const large: Workload = async (s) => {
+  const size = largeSize(s);
+  const put = await s.act.put(new Blob(7, size));
+  const soft = (i: number): { node: { nodeId: string; soft: boolean } } => ({ node: { nodeId: s.nodeIds[i % s.nodeIds.length] as string, soft: true } });
+  const readers: SimRef[] = [];
+  for (let i = 0; i < s.nodeIds.length; i++) readers.push(s.act.submit("next", [put, s.int(10)], { ...soft(i), maxRetries: 3 }));
+  const chains: SimRef[] = [];
+  for (const [i, reader] of readers.entries()) chains.push(s.act.submit("next", [reader, 0], { ...soft(i + 1), maxRetries: 3 }));
+  const byValue = s.act.submit("next", [new Blob(40, size), 0]);
+  for (const ref of readers) if (s.chance(0.5)) s.act.release(ref);
+  for (const ref of chains) {
+    const value = await s.value("a blob through two nodes", ref);
+    if (value !== undefined) s.equal("a blob through two nodes", value, new Blob(9, size));
+    if (s.chance(0.5)) s.act.release(ref);
+  }
+  const value = await s.value("a large argument", byValue);
+  if (value !== undefined) s.equal("a large argument", value, new Blob(41, size));
+  s.equal("what was put", (await s.value("what was put", put)) ?? new Blob(7, size), new Blob(7, size));
+};
+
+/** Objects that workers own, handed on and read elsewhere. */
+const borrowed: Workload = async (s) => {
+  const count = s.between(1, 4);
+  const size = s.pick(0, 0, 300, 5000);
+  const seed = s.int(100);
+  let expected = 0;
+  for (let i = 0; i < count; i++) expected += seed + i;
+  const maker = s.act.submit(s.chance(0.4) ? "relay" : "made", [seed, count, size], { maxRetries: 3 });
+  const made = await s.value("references out of a task", maker);
+  if (made === undefined) return;
+  s.act.release(maker);
+  let list = (Array.isArray(made) ? made : (made as { passed: SimRef[] }).passed) as SimRef[];
+  if (s.chance(0.5)) {
+    const passed = await s.value("references through a task", s.act.submit("pass", [list, s.int(10)]));
+    if (passed === undefined) return;
+    for (const ref of list) s.act.release(ref);
+    list = (passed as unknown as { passed: SimRef[] }).passed;
+  }
+  await s.act.sleep(s.pick(0, 20, 500, 3000));
+  const late = s.act.submit("late", [list, s.pick(0, 50, 300)], { maxRetries: 3 });
+  if (s.chance(0.5)) for (const ref of list) s.act.release(ref);
+  else {
+    for (const [i, ref] of list.entries()) {
+      const value = await s.value("an object of a worker", ref);
+      if (value !== undefined) s.equal("an object of a worker", value, size === 0 ? seed + i : new Blob(seed + i, size));
+    }
+  }
+  const value = await s.value("objects of a worker, read late", late);
+  if (value !== undefined) s.equal("objects of a worker, read late", value, expected);
+};
+
+/** Waits with and without deadlines, and gets that give up. */
+const waits: Workload = async (s) => {
+  const refs: SimRef[] = [];
+  for (let i = s.between(1, 8); i > 0; i--) refs.push(s.act.submit("slow", [s.int(60)]));
+  const wanted = s.between(1, refs.length);
+  const ready = await s.act.wait(refs, wanted, s.pick(undefined, 0, 5, 40));
+  for (const [i, ref] of refs.entries()) if (ready[i] === true) await s.value("what a wait said is ready", ref);
+  const early = await s.outcome(refs[0] as SimRef, s.pick(0, 1, 30));
+  if (!early.ok) s.mayFail("an impatient get", early, ["GET_TIMEOUT"]);
+  const all = await s.act.wait(refs, refs.length);
+  s.equal("a wait for all", all.every(Boolean), true);
+  for (const ref of refs) await s.value("after the wait", ref);
+};
+
+/** Tasks whose process dies, or that throw. */
+const failing: Workload = async (s) => {
+  const until = s.int(3);
+  const maxRetries = s.int(4);
+  const crash = s.act.submit("kamikaze", [until, s.int(10)], { maxRetries });
+  const boundless = s.act.submit("kamikaze", [2, s.int(10)], { maxRetries: -1 });
+  const error = s.act.submit("fail", ["on purpose", s.int(10)]);
+  const dependent = s.act.submit("add", [error, 1, 0]);
+  const flaky = s.act.submit("flaky", [until, s.int(5)], { maxRetries, retryExceptions: true });
+  const limited: SimRef[] = [];
+  for (let i = 0; i < 6; i++) limited.push(s.act.submit("add", [i, i, s.int(3)], { maxCalls: 2, maxRetries: 3 }));
+  const crashed = await s.outcome(crash);
+  if (crashed.ok && maxRetries < until) throw new Violation(`a task that crashes ${until} times succeeded with ${maxRetries} retries`);
+  if (!crashed.ok) s.mayFail("a task that crashes", crashed, maxRetries < until ? ["WORKER_CRASHED"] : []);
+  await s.value("a task that crashes twice, with endless retries", boundless, [], true);
+  for (const ref of [error, dependent]) {
+    const outcome: Outcome = await s.outcome(ref);
+    if (outcome.ok) throw new Violation("a task that throws succeeded");
+    s.mayFail("a task that throws", outcome, ["TASK_ERROR"]);
+  }
+  const tried = await s.outcome(flaky);
+  if (tried.ok && maxRetries < until) throw new Violation("a flaky task succeeded too early");
+  if (!tried.ok) s.mayFail("a flaky task", tried, maxRetries < until ? ["TASK_ERROR"] : s.deadly ? ["TASK_ERROR"] : []);
+  for (const [i, ref] of limited.entries()) {
+    const value = await s.value("a task of a function with maxCalls", ref);
+    if (value !== undefined) s.equal("a task of a function with maxCalls", value, i * 2);
+  }
+};
+
+/** Handles of actors handed about while the creator lets go. */
+const handles: Workload = async (s) => {
+  const handle: SimHandle = s.act.createActor("Counter", [0, 0], { maxRestarts: 1, resources: s.pick<Record<string, number>>({}, { CPU: 0.1 }) });
+  const callers: SimRef[] = [];
+  for (let i = s.between(1, 3); i > 0; i--) callers.push(s.act.submit("caller", [handle, s.between(1, 4)]));
+  const own = s.chance(0.5) ? s.act.callActor(handle, "inc", [s.int(10)]) : undefined;
+  s.act.release(handle); // queued calls and handles elsewhere keep it alive
+  for (const caller of callers) {
+    const value = await s.value("a task with the last handle", caller);
+    for (const one of (value ?? []) as readonly SimValue[]) {
+      const { failed, message } = one as { failed?: string; message?: string };
+      if (failed !== undefined) s.mayFail("a call with the last handle", { code: failed, message: message ?? "" });
+    }
+  }
+  if (own !== undefined) await s.value("a call whose handle was released", own);
+};
+
+export const workloads: Readonly<Record<string, Workload>> = { plain, nested, fanIn, counter, named, kills, endings, keeping, cancels, large, borrowed, waits, failing, handles };
