@@ -15,7 +15,7 @@ export default {
       displayName: "integration",
       testMatch: ["<rootDir>/packages/testkit/integration/**/*.test.ts"],
       moduleNameMapper,
-      testTimeout: 60_000,
+      setupFilesAfterEnv: ["<rootDir>/packages/testkit/integration/support/setup.ts"],
     },
   ],
 };

@@ -13,7 +13,15 @@ async function main(): Promise<void> {
   });
   try {
     const { endpoint, token } = openEndpoint(config, "dashboard", logger);
-    const dashboard = await startDashboard(config, { endpoint, clock: systemClock, random: systemRandom, logger, pid: process.pid, version: trayVersion, token });
+    const dashboard = await startDashboard(config, {
+      endpoint,
+      clock: systemClock,
+      random: systemRandom,
+      logger,
+      pid: process.pid,
+      version: trayVersion,
+      token,
+    });
     let stopping = false;
     const stop = (why: string): void => {
       if (stopping) return;

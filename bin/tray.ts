@@ -9,7 +9,11 @@ async function supervise(planFile: string): Promise<number> {
 }
 
 async function command(argv: readonly string[]): Promise<number> {
-  const [{ systemClock, systemRandom }, { trayVersion }, { Interrupted, main }] = await Promise.all([import("@tray/common"), import("@tray/protocol"), import("@tray/cli")]);
+  const [{ systemClock, systemRandom }, { trayVersion }, { Interrupted, main }] = await Promise.all([
+    import("@tray/common"),
+    import("@tray/protocol"),
+    import("@tray/cli"),
+  ]);
   const interruption = new AbortController();
   const interrupt = (exitCode: 130 | 143) => (): void => {
     if (interruption.signal.aborted) process.exit(exitCode); // asked twice: at once
@@ -19,7 +23,11 @@ async function command(argv: readonly string[]): Promise<number> {
   process.on("SIGTERM", interrupt(143));
   // A reader that has seen enough (`tray logs | head`) is no error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 70));
-  const output = (stream: NodeJS.WriteStream) => ({ isTTY: stream.isTTY ?? false, columns: stream.columns ?? 80, write: (text: string) => void stream.write(text) });
+  const output = (stream: NodeJS.WriteStream) => ({
+    isTTY: stream.isTTY ?? false,
+    columns: stream.columns ?? 80,
+    write: (text: string) => void stream.write(text),
+  });
   return await main(
     argv,
     {

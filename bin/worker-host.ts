@@ -11,7 +11,7 @@ if (file === undefined) {
   process.exit(2);
 }
 const config = JSON.parse(readFileSync(file, "utf8")) as WorkerProcessConfig;
-delete process.env[processConfigVariable]; // not for the processes that user code starts
+// It stays in the environment: by it the raylet finds what user code has started, in whatever session, and ends it with this worker.
 
 // The raylet holds the other end of descriptor 3: end of file means that it is gone, and with it this worker's reason to be.
 // Polled, not read: a file stream would sit in a thread of the pool, for which `process.exit` waits.

@@ -8,6 +8,7 @@ export const layers = [
   ["core-worker", "scheduler", "object-store", "node-launcher"],
   ["gcs-server", "raylet", "worker-host", "autoscaler", "dashboard"],
   ["cli", "tray", "testkit"],
+  ["bench"],
 ];
 
 /** These talk through messages and never import one another; only composition roots and tests see more than one. */
@@ -47,5 +48,8 @@ export const allowed = [
     calls: ["setImmediate"],
     reason: "simulated time advances when promises have settled, which only the real event loop knows",
   },
+  { file: "packages/tray/src/log-lines.ts", calls: ["process.env"], reason: "asks the terminal's owner for NO_COLOR when a line is printed" },
+  { file: "packages/tray/src/io-thread.ts", calls: ["process.exit"], reason: "ends its own thread when the user's thread says so" },
+  { file: "packages/tray/src/worker-main.ts", calls: ["process.exit"], reason: "the main thread of a worker process ends the process" },
   { file: "packages/node-launcher/src/supervise-main.ts", calls: ["setInterval"], reason: "holds the process open; no time passes by it" },
 ];

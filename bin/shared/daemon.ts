@@ -1,12 +1,26 @@
 // What every composition root of a daemon does alike: read the configuration, open log and endpoint, watch the process it belongs to, say where it serves,
 // and end with an exit code that its starter understands.
 import { createLogger, isTrayError, type Logger, messageOf, Metrics, systemClock, systemRandom } from "@tray/common";
-import { type DaemonProcessConfig, daemonExitCodes, faultPlanVariable, type PeerKind, type ProcessAddress, processConfigVariable, trayVersion } from "@tray/protocol";
+import {
+  type DaemonProcessConfig,
+  daemonExitCodes,
+  faultPlanVariable,
+  type PeerKind,
+  type ProcessAddress,
+  processConfigVariable,
+  trayVersion,
+} from "@tray/protocol";
 import { Endpoint, FaultPlan, GrpcTransport } from "@tray/rpc";
 import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-export type CommonConfig = Pick<DaemonProcessConfig, "logLevel"> & { logFile?: string; tokenFile?: string; tlsDir?: string; watchPid?: number; faults?: string };
+export type CommonConfig = Pick<DaemonProcessConfig, "logLevel"> & {
+  logFile?: string;
+  tokenFile?: string;
+  tlsDir?: string;
+  watchPid?: number;
+  faults?: string;
+};
 
 /** Reads the file named in TRAY_PROCESS_CONFIG; ends the process with `config` when there is none. */
 export function readProcessConfig<T>(): T {
@@ -22,14 +36,25 @@ export function readProcessConfig<T>(): T {
 
 export function openLogger(config: { logLevel: DaemonProcessConfig["logLevel"]; logFile: string }): Logger {
   mkdirSync(dirname(config.logFile), { recursive: true });
-  return createLogger({ level: config.logLevel, write: (line) => appendFileSync(config.logFile, line, { mode: 0o600 }), wallMs: () => systemClock.wallMs() });
+  return createLogger({
+    level: config.logLevel,
+    write: (line) => appendFileSync(config.logFile, line, { mode: 0o600 }),
+    wallMs: () => systemClock.wallMs(),
+  });
 }
 
 export const readTokenFile = (file: string | undefined): string | undefined => (file === undefined ? undefined : readFileSync(file, "utf8").trim());
 
-export function openEndpoint(config: CommonConfig, kind: PeerKind, logger: Logger): { endpoint: Endpoint; incarnation: string; token: string | undefined } {
+export function openEndpoint(
+  config: CommonConfig,
+  kind: PeerKind,
+  logger: Logger,
+): { endpoint: Endpoint; incarnation: string; token: string | undefined } {
   const { tlsDir } = config;
-  const tls = tlsDir === undefined ? undefined : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
+  const tls =
+    tlsDir === undefined
+      ? undefined
+      : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
   const plan = config.faults ?? process.env[faultPlanVariable];
   const incarnation = systemRandom.hex(8);
   const token = readTokenFile(config.tokenFile);

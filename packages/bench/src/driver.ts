@@ -32,7 +32,8 @@ export function measureInProcess(bundleFile: string, request: DriverRequest, sig
 }
 
 export async function runDriver(request: DriverRequest, write: (line: string) => void): Promise<void> {
-  const samples = request.system === "bare" ? await measureBare(request.caseName, { clock: systemClock, windows: request.windows }) : await measureTray(request);
+  const samples =
+    request.system === "bare" ? await measureBare(request.caseName, { clock: systemClock, windows: request.windows }) : await measureTray(request);
   write(`${answerMark}${JSON.stringify(samples)}\n`);
 }
 

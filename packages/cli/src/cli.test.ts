@@ -54,7 +54,11 @@ describe("arguments", () => {
     expect((await tray(["job"])).code).toBe(2);
   });
   it("writes errors as JSON where JSON was asked for, before or after the command", async () => {
-    for (const argv of [["-o", "json", "status", "--nope"], ["status", "--nope", "--json"], ["status", "--nope", "-o", "json"]]) {
+    for (const argv of [
+      ["-o", "json", "status", "--nope"],
+      ["status", "--nope", "--json"],
+      ["status", "--nope", "-o", "json"],
+    ]) {
       const { code, err } = await tray(argv);
       expect(code).toBe(2);
       expect(JSON.parse(err)).toEqual({ error: { code: "INVALID_ARGUMENT", message: "unknown option '--nope'", hint: "see: tray --help" } });
@@ -82,7 +86,10 @@ describe("arguments", () => {
   });
   it("leaves what stands behind the file of `run` to the program", () => {
     expect(splitRun(["run", "a.ts", "-o", "json", "--address", "x"])).toEqual({ own: ["run", "a.ts"], runArgs: ["-o", "json", "--address", "x"] });
-    expect(splitRun(["--address", "h:1", "run", "-q", "a.ts", "--", "-v"])).toEqual({ own: ["--address", "h:1", "run", "-q", "a.ts"], runArgs: ["--", "-v"] });
+    expect(splitRun(["--address", "h:1", "run", "-q", "a.ts", "--", "-v"])).toEqual({
+      own: ["--address", "h:1", "run", "-q", "a.ts"],
+      runArgs: ["--", "-v"],
+    });
     expect(splitRun(["submit", "--", "run", "a.ts"])).toEqual({ own: ["submit", "--", "run", "a.ts"], runArgs: [] });
   });
   it("refuses to start nothing in particular, and both things at once", async () => {
@@ -135,14 +142,25 @@ describe("exit codes", () => {
 describe("settings of a node", () => {
   it("prefer flag over environment over file over default", async () => {
     const file = join(dir, "head.yaml");
-    writeFileSync(file, "node: {numCpus: 2, numGpus: 1, dataDir: /file}\nhead: {port: 1000, dashboardPort: 2000}\nsystemConfig: {healthCheckTimeout: 9s}\n");
-    const resolved = await resolveStart({ config: file, numCpus: "4", dashboardPort: "3000", systemConfig: '{"taskOomRetries": 3}' }, { env: { TRAY_DATA_DIR: "/env", TRAY_ADDRESS: "x:1" } });
+    writeFileSync(
+      file,
+      "node: {numCpus: 2, numGpus: 1, dataDir: /file}\nhead: {port: 1000, dashboardPort: 2000}\nsystemConfig: {healthCheckTimeout: 9s}\n",
+    );
+    const resolved = await resolveStart(
+      { config: file, numCpus: "4", dashboardPort: "3000", systemConfig: '{"taskOomRetries": 3}' },
+      { env: { TRAY_DATA_DIR: "/env", TRAY_ADDRESS: "x:1" } },
+    );
     expect(resolved.nodes).toHaveLength(1);
     const [node] = resolved.nodes;
     expect(node?.isHead).toBe(true);
     expect(node?.settings).toMatchObject({ numCpus: 4, numGpus: 1, dataDir: "/env", port: 1000, dashboardPort: 3000, dashboardHost: "127.0.0.1" });
     expect(node?.settings.address).toBeUndefined(); // a head does not join what TRAY_ADDRESS names
-    expect(node?.origins).toMatchObject({ numCpus: { kind: "flag" }, dataDir: { kind: "environment" }, port: { kind: "file" }, dashboardHost: { kind: "default" } });
+    expect(node?.origins).toMatchObject({
+      numCpus: { kind: "flag" },
+      dataDir: { kind: "environment" },
+      port: { kind: "file" },
+      dashboardHost: { kind: "default" },
+    });
     expect(resolved.systemConfig).toEqual({ healthCheckTimeout: 9000, taskOomRetries: 3 });
   });
   it("tell where each came from", async () => {
@@ -158,7 +176,21 @@ describe("settings of a node", () => {
 });
 
 describe("status", () => {
-  const node = { nodeId: "a1", nodeName: "head-5", address: "h:1", state: "ALIVE", isHead: true, pid: 7, deathReason: null, startTime: null, endTime: null, idleMs: null, queued: 0, workers: 3, labels: {} } as const;
+  const node = {
+    nodeId: "a1",
+    nodeName: "head-5",
+    address: "h:1",
+    state: "ALIVE",
+    isHead: true,
+    pid: 7,
+    deathReason: null,
+    startTime: null,
+    endTime: null,
+    idleMs: null,
+    queued: 0,
+    workers: 3,
+    labels: {},
+  } as const;
   const report: StatusReport = {
     sessionName: "s",
     gcsAddress: "h:1",
@@ -168,7 +200,12 @@ describe("status", () => {
     gcsPid: 8,
     supervisorPid: 9,
     nodes: [
-      { ...node, resources: { total: { CPU: 4 }, used: { CPU: 2 } }, memory: { totalBytes: 16 * 2 ** 30, usedBytes: 3.1 * 2 ** 30 }, objectStore: { capacityBytes: 4.8 * 2 ** 30, usedBytes: 0.2 * 2 ** 30, spilledBytes: 0 } },
+      {
+        ...node,
+        resources: { total: { CPU: 4 }, used: { CPU: 2 } },
+        memory: { totalBytes: 16 * 2 ** 30, usedBytes: 3.1 * 2 ** 30 },
+        objectStore: { capacityBytes: 4.8 * 2 ** 30, usedBytes: 0.2 * 2 ** 30, spilledBytes: 0 },
+      },
       {
         ...node,
         nodeName: "w-1b",
@@ -200,7 +237,9 @@ describe("status", () => {
     );
   });
   it("counts in words", () => {
-    expect(describeDemand({ shape: { CPU: 0.5 }, count: 1, kind: "task", waitCause: "waiting-for-worker", sinceMs: 0, infeasible: false, detail: "" })).toBe("{CPU: 0.5} × 1 task: waiting for a worker to start");
+    expect(
+      describeDemand({ shape: { CPU: 0.5 }, count: 1, kind: "task", waitCause: "waiting-for-worker", sinceMs: 0, infeasible: false, detail: "" }),
+    ).toBe("{CPU: 0.5} × 1 task: waiting for a worker to start");
     expect(usedOfTotal(0, 0)).toBe("-");
   });
 });
@@ -235,13 +274,21 @@ describe("packages", () => {
     writeFileSync(join(dir, path), text);
   };
   it("leave out what is ignored, deeper files having the last word", () => {
-    for (const path of ["a.ts", "x.log", "sub/x.log", "sub/keep.log", ".git/HEAD", "node_modules/p/index.js", "secret/k", "big.bin"]) write(path, path);
+    for (const path of ["a.ts", "x.log", "sub/x.log", "sub/keep.log", ".git/HEAD", "node_modules/p/index.js", "secret/k", "big.bin"])
+      write(path, path);
     write(".gitignore", "*.log\nsecret/\n");
     write("sub/.gitignore", "!keep.log\n");
     write(".trayignore", "/big.bin\n");
     mkdirSync(join(dir, "empty"));
     symlinkSync(dir, join(dir, "sub/loop"));
-    expect(collectFiles(dir, ["a.ts"]).map((f) => f.path)).toEqual([".gitignore", ".trayignore", "empty/", "node_modules/p/index.js", "sub/.gitignore", "sub/keep.log"]);
+    expect(collectFiles(dir, ["a.ts"]).map((f) => f.path)).toEqual([
+      ".gitignore",
+      ".trayignore",
+      "empty/",
+      "node_modules/p/index.js",
+      "sub/.gitignore",
+      "sub/keep.log",
+    ]);
   });
   it("are the same bytes for the same content", () => {
     write("b/a.txt", "hello");

@@ -17,19 +17,33 @@ const connectMs = 5_000;
 /** @throws CONNECTION, AUTHENTICATION, VERSION_MISMATCH; CliFailure for an address that is the dashboard's. */
 export async function connect(session: Session, target: Target): Promise<Connection> {
   if (isHttp(target.address)) {
-    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `this command talks to the GCS, and ${target.address} is a dashboard`, "name the GCS: --address HOST:PORT          (job commands take either)");
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `this command talks to the GCS, and ${target.address} is a dashboard`,
+      "name the GCS: --address HOST:PORT          (job commands take either)",
+    );
   }
   const { context, flags } = session;
   const [{ Endpoint, GrpcTransport }, protocol] = await Promise.all([import("@tray/rpc"), import("@tray/protocol")]);
   const { tlsDir } = flags;
-  const tls = tlsDir === undefined ? undefined : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
+  const tls =
+    tlsDir === undefined
+      ? undefined
+      : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
   const endpoint = new Endpoint({
     transport: new GrpcTransport({ tls }),
     clock: context.clock,
     random: context.random,
     logger: silentLogger,
     metrics: new Metrics(),
-    self: { kind: "cli", id: context.random.hex(16), incarnation: context.random.hex(8), version: protocol.trayVersion, nodeVersion: context.nodeVersion },
+    self: {
+      kind: "cli",
+      id: context.random.hex(16),
+      incarnation: context.random.hex(8),
+      version: protocol.trayVersion,
+      nodeVersion: context.nodeVersion,
+    },
     token: target.token,
   });
   const giveUpMs = Math.min(session.timeoutMs ?? connectMs, connectMs);

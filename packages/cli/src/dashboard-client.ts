@@ -31,7 +31,13 @@ export async function openDashboard(session: Session): Promise<DashboardClient> 
   const target = findTarget(session);
   let url = isHttp(target.address) ? target.address.replace(/\/+$/, "") : target.local?.node.dashboard?.address;
   url ??= await withConnection(session, target, async ({ gcs }) => (await gcs.status({}, { retry: true })).dashboardUrl);
-  if (url === "") throw new CliFailure(exitCodes.unreachable, "CONNECTION", `the cluster at ${target.address} has no dashboard, which jobs need`, "see why with: tray logs          (the file dashboard-….log)");
+  if (url === "")
+    throw new CliFailure(
+      exitCodes.unreachable,
+      "CONNECTION",
+      `the cluster at ${target.address} has no dashboard, which jobs need`,
+      "see why with: tray logs          (the file dashboard-….log)",
+    );
   return new DashboardClient(url, target.token, session.context);
 }
 
@@ -49,7 +55,8 @@ export class DashboardClient {
 
   async submit(body: object): Promise<string> {
     const answer = await this.send("POST", "/api/jobs/", JSON.stringify(body));
-    if (answer.status === 400 && answer.text.includes("already exists")) throw new CliFailure(exitCodes.conflict, "CONFLICT", answer.text, "choose another --submission-id");
+    if (answer.status === 400 && answer.text.includes("already exists"))
+      throw new CliFailure(exitCodes.conflict, "CONFLICT", answer.text, "choose another --submission-id");
     if (answer.status === 400) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", answer.text);
     return (JSON.parse(this.must(answer)) as { submission_id: string }).submission_id;
   }
@@ -64,7 +71,8 @@ export class DashboardClient {
   }
   async delete(id: string): Promise<void> {
     const answer = await this.send("DELETE", `/api/jobs/${encodeURIComponent(id)}`);
-    if (answer.text.includes("non-terminal state")) throw new CliFailure(exitCodes.conflict, "CONFLICT", answer.text, `stop it first: tray job stop ${id}`);
+    if (answer.text.includes("non-terminal state"))
+      throw new CliFailure(exitCodes.conflict, "CONFLICT", answer.text, `stop it first: tray job stop ${id}`);
     this.must(answer);
   }
   async logs(id: string): Promise<string> {
@@ -78,7 +86,8 @@ export class DashboardClient {
   }
   async putPackage(name: string, file: string): Promise<void> {
     const answer = await this.send("PUT", `/api/packages/gcs/${name}`, createReadStream(file), statSync(file).size);
-    if (answer.status === 413) throw new CliFailure(exitCodes.usage, "RESOURCE_EXHAUSTED", answer.text, "name what the job does not need in .trayignore");
+    if (answer.status === 413)
+      throw new CliFailure(exitCodes.usage, "RESOURCE_EXHAUSTED", answer.text, "name what the job does not need in .trayignore");
     this.must(answer);
   }
   /** Status and text of a health endpoint. */
@@ -109,7 +118,10 @@ export class DashboardClient {
   private async tailOnce(id: string, signal: AbortSignal, onText: (text: string) => void): Promise<number> {
     const { WebSocket } = await import("ws");
     return await new Promise((resolve, reject) => {
-      const socket = new WebSocket(`${this.url.replace(/^http/, "ws")}/api/jobs/${encodeURIComponent(id)}/logs/tail`, { headers: this.headers(), perMessageDeflate: false });
+      const socket = new WebSocket(`${this.url.replace(/^http/, "ws")}/api/jobs/${encodeURIComponent(id)}/logs/tail`, {
+        headers: this.headers(),
+        perMessageDeflate: false,
+      });
       const onAbort = (): void => socket.terminate();
       signal.addEventListener("abort", onAbort, { once: true });
       let refused: unknown;
@@ -147,10 +159,21 @@ export class DashboardClient {
   private send(method: string, path: string, body?: string | Readable, bytes?: number): Promise<Answer> {
     const url = new URL(this.url + path);
     const length = typeof body === "string" ? Buffer.byteLength(body) : bytes;
-    const headers = { ...this.headers(), ...(typeof body === "string" ? { "Content-Type": "application/json" } : {}), ...(length === undefined ? {} : { "Content-Length": String(length) }) };
+    const headers = {
+      ...this.headers(),
+      ...(typeof body === "string" ? { "Content-Type": "application/json" } : {}),
+      ...(length === undefined ? {} : { "Content-Length": String(length) }),
+    };
     return new Promise((resolve, reject) => {
       const unreachable = (error: Error): void =>
-        reject(new CliFailure(exitCodes.unreachable, "CONNECTION", `no dashboard answers at ${this.url}: ${messageOf(error)}`, "is the cluster running? see: tray status"));
+        reject(
+          new CliFailure(
+            exitCodes.unreachable,
+            "CONNECTION",
+            `no dashboard answers at ${this.url}: ${messageOf(error)}`,
+            "is the cluster running? see: tray status",
+          ),
+        );
       const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, { method, headers, agent: false }, (response) => {
         const chunks: Buffer[] = [];
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -165,4 +188,9 @@ export class DashboardClient {
 }
 
 const unauthenticated = (url: string): CliFailure =>
-  new CliFailure(exitCodes.unauthenticated, "AUTHENTICATION", `${url} does not accept this token`, "the token must be the head's: copy its ~/.tray/auth_token, or set TRAY_AUTH_TOKEN");
+  new CliFailure(
+    exitCodes.unauthenticated,
+    "AUTHENTICATION",
+    `${url} does not accept this token`,
+    "the token must be the head's: copy its ~/.tray/auth_token, or set TRAY_AUTH_TOKEN",
+  );

@@ -1,7 +1,18 @@
 // Failures of commands: an exit code from cli.md's table, a line that says what happened, a hint that says what to do next.
 import { isTrayError, messageOf } from "@tray/common";
 
-export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, unauthenticated: 4, timeout: 5, infeasible: 6, notFound: 7, conflict: 8, internal: 70 } as const;
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  unauthenticated: 4,
+  timeout: 5,
+  infeasible: 6,
+  notFound: 7,
+  conflict: 8,
+  internal: 70,
+} as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes] | 130 | 143;
 
 export class CliFailure extends Error {
@@ -43,10 +54,18 @@ export function reportOf(error: unknown): FailureReport {
   if (isTrayError(error)) {
     const own = error as { exitCode?: unknown; lines?: unknown };
     const exitCode = typeof own.exitCode === "number" ? own.exitCode : (exitCodeOfError[error.code] ?? exitCodes.internal);
-    const hint = error.hint ?? (error.code === "AUTHENTICATION" ? "the token must be the head's: copy its ~/.tray/auth_token, or set TRAY_AUTH_TOKEN" : undefined);
+    const hint =
+      error.hint ??
+      (error.code === "AUTHENTICATION" ? "the token must be the head's: copy its ~/.tray/auth_token, or set TRAY_AUTH_TOKEN" : undefined);
     return { exitCode, code: error.code, message: error.message, hint, lines: Array.isArray(own.lines) ? (own.lines as string[]) : [] };
   }
-  return { exitCode: exitCodes.internal, code: "INTERNAL", message: messageOf(error), hint: "this is a bug in tray; please report it with the lines above", lines: stackLines(error) };
+  return {
+    exitCode: exitCodes.internal,
+    code: "INTERNAL",
+    message: messageOf(error),
+    hint: "this is a bug in tray; please report it with the lines above",
+    lines: stackLines(error),
+  };
 }
 
 function stackLines(error: unknown): string[] {

@@ -35,7 +35,8 @@ export function openSession(context: CliContext, flags: GlobalFlags): Session {
     context,
     flags,
     format: flags.json === true ? "json" : parseFormat(flags.output ?? "table"),
-    timeoutMs: flags.timeout === undefined ? undefined : parseDuration(/^\d+(\.\d+)?$/.test(flags.timeout) ? `${flags.timeout}s` : flags.timeout, "--timeout"),
+    timeoutMs:
+      flags.timeout === undefined ? undefined : parseDuration(/^\d+(\.\d+)?$/.test(flags.timeout) ? `${flags.timeout}s` : flags.timeout, "--timeout"),
     dataDir: flags.dataDir ?? (context.env["TRAY_DATA_DIR"] || defaultDataDir),
     say: (text) => (quiet === true ? undefined : context.stderr.write(`${text}\n`)),
   };
@@ -56,7 +57,12 @@ export function findTarget({ context, flags, dataDir }: Session): Target {
   const local = given === undefined || given === "auto" ? findLocalCluster(dataDir) : undefined;
   const address = given === undefined || given === "auto" ? local?.gcsAddress : given;
   if (address === undefined) {
-    throw new CliFailure(exitCodes.unreachable, "CONNECTION", `no cluster runs on this machine (looked in ${dataDir})`, "start one with: tray start --head          or name one with: --address HOST:PORT");
+    throw new CliFailure(
+      exitCodes.unreachable,
+      "CONNECTION",
+      `no cluster runs on this machine (looked in ${dataDir})`,
+      "start one with: tray start --head          or name one with: --address HOST:PORT",
+    );
   }
   if (!isHttp(address)) checkAddress(address);
   const clusterTokenFile = local?.tokenFile ?? tokenFileFor(dataDir, address);
@@ -69,6 +75,11 @@ export const isHttp = (address: string): boolean => /^https?:\/\//.test(address)
 export function checkAddress(address: string): void {
   const port = Number(/:(\d+)$/.exec(address)?.[1] ?? Number.NaN);
   if (!(port > 0 && port < 65_536) || address.startsWith(":")) {
-    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `'${address}' is not an address`, "write HOST:PORT of the GCS, for example 10.0.0.5:7379, or the dashboard's http:// address");
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `'${address}' is not an address`,
+      "write HOST:PORT of the GCS, for example 10.0.0.5:7379, or the dashboard's http:// address",
+    );
   }
 }

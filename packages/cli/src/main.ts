@@ -43,8 +43,17 @@ function fail(error: unknown, argv: readonly string[], context: CliContext): num
 /** commander's message without its prefix; its suggestion becomes the hint. */
 function usageFailure(error: CommanderError, argv: readonly string[]): CliFailure {
   const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
-  const suggestion = rest.join(" ").replace(/^\(|\)$/g, "").trim();
-  if (error.code === "commander.help") return new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `tray ${argv.filter((a) => !a.startsWith("-")).join(" ")} needs a subcommand`, `see: tray ${argv[0] ?? ""} --help`);
+  const suggestion = rest
+    .join(" ")
+    .replace(/^\(|\)$/g, "")
+    .trim();
+  if (error.code === "commander.help")
+    return new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `tray ${argv.filter((a) => !a.startsWith("-")).join(" ")} needs a subcommand`,
+      `see: tray ${argv[0] ?? ""} --help`,
+    );
   const dashes = argv.includes("submit") && !argv.includes("--") ? "put the job's command behind --: tray submit -- CMD ARGS…" : "see: tray --help";
   return new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", first, suggestion === "" ? dashes : suggestion);
 }
@@ -72,7 +81,10 @@ export function splitRun(argv: readonly string[]): { own: readonly string[]; run
 function wantsJson(argv: readonly string[]): boolean {
   const end = argv.indexOf("--");
   const flags = end < 0 ? argv : argv.slice(0, end);
-  return flags.some((arg, i) => arg === "--json" || arg === "-ojson" || arg === "--output=json" || (arg === "json" && (flags[i - 1] === "-o" || flags[i - 1] === "--output")));
+  return flags.some(
+    (arg, i) =>
+      arg === "--json" || arg === "-ojson" || arg === "--output=json" || (arg === "json" && (flags[i - 1] === "-o" || flags[i - 1] === "--output")),
+  );
 }
 
 function* allCommands(command: ReturnType<typeof createProgram>): Generator<ReturnType<typeof createProgram>, void> {

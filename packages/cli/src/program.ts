@@ -33,9 +33,9 @@ export function createProgram(host: ProgramHost): Command {
     };
   const add = (parent: Command, spec: string, description: string): Command => addGlobals(parent.command(spec).description(description), true);
 
-  nodeOptions(add(program, "start", "start a cluster's head (--head), or a node that joins one (--address)").option("--head", "start a new cluster here")).action(
-    action(async (s, flags: object) => (await import("./commands/start.js")).start(s, flags, host.version)),
-  );
+  nodeOptions(
+    add(program, "start", "start a cluster's head (--head), or a node that joins one (--address)").option("--head", "start a new cluster here"),
+  ).action(action(async (s, flags: object) => (await import("./commands/start.js")).start(s, flags, host.version)));
   add(program, "stop", "end the nodes that the data directory knows")
     .option("--force", "kill at once")
     .option("--grace-period <duration>", "how long nodes may take to end", "10s")
@@ -57,21 +57,29 @@ export function createProgram(host: ProgramHost): Command {
   add(job, "stop <id>", "stop a job")
     .option("--no-wait", "do not wait until it has ended")
     .action(action(async (s, id: string, flags: object) => (await import("./commands/jobs.js")).jobStop(s, id, flags)));
-  add(job, "wait <id>", "wait until a job has ended; exit code 0 when it succeeded").action(action(async (s, id: string) => (await import("./commands/jobs.js")).jobWait(s, id)));
-  add(job, "delete <id>", "forget a job that has ended").action(action(async (s, id: string) => (await import("./commands/jobs.js")).jobDelete(s, id)));
+  add(job, "wait <id>", "wait until a job has ended; exit code 0 when it succeeded").action(
+    action(async (s, id: string) => (await import("./commands/jobs.js")).jobWait(s, id)),
+  );
+  add(job, "delete <id>", "forget a job that has ended").action(
+    action(async (s, id: string) => (await import("./commands/jobs.js")).jobDelete(s, id)),
+  );
 
   add(program, "list <kind>", "list nodes, actors, workers or jobs")
     .option("--filter <key=value...>", "only those that match; also key!=value", collect)
     .option("--limit <n>", "how many to show", "100")
     .option("--detail", "show every column")
     .action(action(async (s, kind: string, flags: object) => (await import("./commands/list.js")).list(s, kind, flags)));
-  add(program, "get <kind> <id>", "show one node, actor, worker or job").action(action(async (s, kind: string, id: string) => (await import("./commands/list.js")).get(s, kind, id)));
+  add(program, "get <kind> <id>", "show one node, actor, worker or job").action(
+    action(async (s, kind: string, id: string) => (await import("./commands/list.js")).get(s, kind, id)),
+  );
   add(program, "logs [file]", "list log files, or print one")
     .option("-f, --follow", "go on as it grows")
     .option("--tail <n>", "only the last lines")
     .option("--node <id>", "of this node only")
     .action(action(async (s, file: string | undefined, flags: object) => (await import("./commands/logs.js")).logs(s, file, flags)));
-  add(program, "health-check", "check that the cluster works; exit code 1 when it does not").action(action(async (s) => (await import("./commands/health.js")).healthCheck(s)));
+  add(program, "health-check", "check that the cluster works; exit code 1 when it does not").action(
+    action(async (s) => (await import("./commands/health.js")).healthCheck(s)),
+  );
 
   const token = add(add(program, "auth", "the cluster's token"), "token", "the cluster's token");
   add(token, "show", "print the token that this machine uses").action(action(async (s) => (await import("./commands/auth.js")).showToken(s)));
@@ -83,16 +91,23 @@ export function createProgram(host: ProgramHost): Command {
   nodeOptions(add(config, "view", "show the settings that a start would have"))
     .option("--show-origin", "tell where each comes from")
     .action(action(async (s, flags: object) => (await import("./commands/config.js")).viewConfig(s, flags)));
-  add(config, "validate <file>", "check a configuration file").action(action(async (s, file: string) => (await import("./commands/config.js")).validateConfig(s, file)));
-  add(config, "schema", "print the JSON schema of configuration files").action(action(async (s) => (await import("./commands/config.js")).configSchema(s)));
+  add(config, "validate <file>", "check a configuration file").action(
+    action(async (s, file: string) => (await import("./commands/config.js")).validateConfig(s, file)),
+  );
+  add(config, "schema", "print the JSON schema of configuration files").action(
+    action(async (s) => (await import("./commands/config.js")).configSchema(s)),
+  );
 
-  add(program, "run <file> [args...]", "run a TypeScript or JavaScript driver").action(action(async (s, file: string) => (await import("./commands/run.js")).run(s, file, host.runArgs)));
+  add(program, "run <file> [args...]", "run a TypeScript or JavaScript driver").action(
+    action(async (s, file: string) => (await import("./commands/run.js")).run(s, file, host.runArgs)),
+  );
   add(program, "microbenchmark", "measure this machine")
     .option("--filter <text>", "only the cases whose name contains it")
     .action(action(async (s, flags: object) => (await import("./commands/microbenchmark.js")).microbenchmark(s, flags)));
   add(program, "version", "print the version").action(
     action(async (s) => {
-      if (s.format === "json" || s.format === "yaml") await (await import("./output/format.js")).printValue(s.context, s.format, { version: host.version, node: s.context.nodeVersion });
+      if (s.format === "json" || s.format === "yaml")
+        await (await import("./output/format.js")).printValue(s.context, s.format, { version: host.version, node: s.context.nodeVersion });
       else s.context.stdout.write(`${host.version}\n`);
     }),
   );

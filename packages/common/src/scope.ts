@@ -82,7 +82,10 @@ export class Scope {
     await Promise.resolve();
     this.aborter.abort(new Error(`scope ${this.name} closed`));
     for (let entry = this.closers.pop(); entry !== undefined; entry = this.closers.pop()) await this.runCloser(entry); // S2
-    await this.withDeadline("tasks", Promise.all(this.tasks).then(() => undefined));
+    await this.withDeadline(
+      "tasks",
+      Promise.all(this.tasks).then(() => undefined),
+    );
   }
 
   private async runCloser(entry: { name: string; close: Closer }): Promise<void> {

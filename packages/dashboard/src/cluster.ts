@@ -9,4 +9,3 @@ export interface Cluster {
   /** The GCS's answer to `status`, at most a moment old. */
   status(): Promise<ClusterStatus>;
 }
-

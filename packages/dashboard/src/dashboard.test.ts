@@ -18,7 +18,9 @@ function only<S extends ServiceDef>(service: S, handlers: Partial<Handlers<S>>):
   const missing = (name: string) => () => {
     throw new Error(`unexpected call of ${name}`);
   };
-  return Object.fromEntries(Object.keys(service.methods).map((name) => [name, handlers[name as keyof typeof handlers] ?? missing(name)])) as unknown as Handlers<S>;
+  return Object.fromEntries(
+    Object.keys(service.methods).map((name) => [name, handlers[name as keyof typeof handlers] ?? missing(name)]),
+  ) as unknown as Handlers<S>;
 }
 
 class FakeCluster {
@@ -56,7 +58,9 @@ class FakeCluster {
           this.kv.set(keyOf(k), k.value);
           return { stored: true };
         },
-        kvList: ({ namespace }) => ({ entries: [...this.kv].filter(([k]) => k.startsWith(`${namespace}/`)).map(([k, value]) => ({ key: k.slice(namespace.length + 1), value })) }),
+        kvList: ({ namespace }) => ({
+          entries: [...this.kv].filter(([k]) => k.startsWith(`${namespace}/`)).map(([k, value]) => ({ key: k.slice(namespace.length + 1), value })),
+        }),
         kvCas: (k) => {
           const current = this.kv.get(keyOf(k)) ?? empty;
           if (!current.equals(k.expected)) return { swapped: false, current };
@@ -92,8 +96,20 @@ class FakeCluster {
   }
 
   status(): ClusterStatus {
-    const node = { nodeId: "n1", nodeName: "n", host: "raylet", raylet: "raylet:1", bulk: "", isHead: true, pid: 1, labels: {}, total: { amounts: { CPU: 20_000 } } };
-    return ClusterStatus.fromPartial({ nodes: [{ info: { ...node, state: this.nodeState, deathReason: "gone" }, available: { amounts: { CPU: 20_000 } } }] });
+    const node = {
+      nodeId: "n1",
+      nodeName: "n",
+      host: "raylet",
+      raylet: "raylet:1",
+      bulk: "",
+      isHead: true,
+      pid: 1,
+      labels: {},
+      total: { amounts: { CPU: 20_000 } },
+    };
+    return ClusterStatus.fromPartial({
+      nodes: [{ info: { ...node, state: this.nodeState, deathReason: "gone" }, available: { amounts: { CPU: 20_000 } } }],
+    });
   }
 
   /** What a job supervisor does on the node: its record's moves. */
@@ -102,7 +118,12 @@ class FakeCluster {
     const address = await endpoint.listen("supervisor:0");
     const gcs = endpoint.connect("gcs:1", { reconnect: "forever" });
     await gcs.opened();
-    return { store: new JobStore(gcs.client(GcsService)), address, incarnation: (endpoint as unknown as { self: { incarnation: string } }).self.incarnation, close: () => endpoint.close() };
+    return {
+      store: new JobStore(gcs.client(GcsService)),
+      address,
+      incarnation: (endpoint as unknown as { self: { incarnation: string } }).self.incarnation,
+      close: () => endpoint.close(),
+    };
   }
 }
 
@@ -134,13 +155,26 @@ describe("the dashboard", () => {
     httpPort: 0,
     jobsDir: join(dir, "jobs"),
   });
-  const host = () => ({ endpoint: cluster.endpoint("dashboard", "dashboard"), clock: systemClock, random: systemRandom, logger: silentLogger, pid: 1, version: "1", token });
+  const host = () => ({
+    endpoint: cluster.endpoint("dashboard", "dashboard"),
+    clock: systemClock,
+    random: systemRandom,
+    logger: silentLogger,
+    pid: 1,
+    version: "1",
+    token,
+  });
 
   interface Answer {
     status: number;
     text: string;
   }
-  function ask(method: string, path: string, body?: unknown, headers: Record<string, string> = { authorization: `Bearer ${token}` }): Promise<Answer> {
+  function ask(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = { authorization: `Bearer ${token}` },
+  ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const req = request(dashboard.url + path, { method, headers, agent: false }, (res) => {
         let text = "";
@@ -158,11 +192,18 @@ describe("the dashboard", () => {
 
   it("lets nobody in without the token, and no browser change anything", async () => {
     expect(await ask("GET", "/api/version", undefined, {})).toEqual({ status: 401, text: "Unauthorized: Missing authentication token" });
-    expect(await ask("GET", "/api/version", undefined, { authorization: "Bearer no" })).toEqual({ status: 403, text: "Forbidden: Invalid authentication token" });
-    for (const headers of [{ "x-ray-authorization": `Bearer ${token}` }, { cookie: `a=b; ray-authentication-token=${token}` }]) expect((await ask("GET", "/api/version", undefined, headers)).status).toBe(200);
+    expect(await ask("GET", "/api/version", undefined, { authorization: "Bearer no" })).toEqual({
+      status: 403,
+      text: "Forbidden: Invalid authentication token",
+    });
+    const accepted: Record<string, string>[] = [{ "x-ray-authorization": `Bearer ${token}` }, { cookie: `a=b; ray-authentication-token=${token}` }];
+    for (const headers of accepted) expect((await ask("GET", "/api/version", undefined, headers)).status).toBe(200);
     expect((await ask("GET", "/api/healthz", undefined, {})).status).toBe(200);
     const browser = { authorization: `Bearer ${token}`, origin: "http://evil" };
-    expect(await ask("POST", "/api/jobs/", { entrypoint: "x" }, browser)).toEqual({ status: 405, text: "'POST' method not allowed for browser traffic." });
+    expect(await ask("POST", "/api/jobs/", { entrypoint: "x" }, browser)).toEqual({
+      status: 405,
+      text: "'POST' method not allowed for browser traffic.",
+    });
     expect((await ask("GET", "/api/version", undefined, { authorization: `Bearer ${token}`, host: "evil.example" })).status).toBe(421);
   });
   it("refuses a public address without a token, and a taken port", async () => {
@@ -177,7 +218,9 @@ describe("the dashboard", () => {
   it("takes a job through its life", async () => {
     const submitted = await ask("POST", "/api/jobs/", { entrypoint: "echo hi", submission_id: "j1", metadata: { a: "b" } });
     expect(submitted).toEqual({ status: 200, text: '{"job_id":"j1","submission_id":"j1"}' });
-    expect((await ask("POST", "/api/jobs/", { entrypoint: "echo hi", submission_id: "j1" })).text).toContain("Job with submission_id j1 already exists");
+    expect((await ask("POST", "/api/jobs/", { entrypoint: "echo hi", submission_id: "j1" })).text).toContain(
+      "Job with submission_id j1 already exists",
+    );
     await until(() => cluster.started.length === 1);
     expect(JSON.parse(cluster.started[0]?.jobJson ?? "")).toMatchObject({ entrypoint: "echo hi", attempt: 1, dashboardUrl: dashboard.url });
 
@@ -192,7 +235,15 @@ describe("the dashboard", () => {
 
     const [details] = JSON.parse((await ask("GET", "/api/jobs/")).text) as object[];
     expect(Object.keys(details ?? {})).toHaveLength(15);
-    expect(details).toMatchObject({ type: "SUBMISSION", status: "STOPPED", job_id: null, driver_node_id: "n1", end_time: 2, metadata: { a: "b" }, driver_exit_code: null });
+    expect(details).toMatchObject({
+      type: "SUBMISSION",
+      status: "STOPPED",
+      job_id: null,
+      driver_node_id: "n1",
+      end_time: 2,
+      metadata: { a: "b" },
+      driver_exit_code: null,
+    });
     expect((await ask("DELETE", "/api/jobs/j1")).text).toBe('{"deleted":true}');
     expect(await ask("GET", "/api/jobs/j1")).toEqual({ status: 404, text: "Job j1 does not exist" });
     expect((await ask("DELETE", "/api/jobs/j1")).status).toBe(404);
@@ -205,7 +256,10 @@ describe("the dashboard", () => {
     await supervisor.store.update("j2", (r) => run(r, 1, { address: supervisor.address, incarnation: supervisor.incarnation, pid: 1 }, 1));
     await supervisor.close();
     await until(async () => (await statusOf("j2")) === "FAILED");
-    expect(JSON.parse((await ask("GET", "/api/jobs/j2")).text)).toMatchObject({ error_type: "JOB_SUPERVISOR_ACTOR_DIED", message: expect.stringContaining("Job supervisor actor died") });
+    expect(JSON.parse((await ask("GET", "/api/jobs/j2")).text)).toMatchObject({
+      error_type: "JOB_SUPERVISOR_ACTOR_DIED",
+      message: expect.stringContaining("Job supervisor actor died"),
+    });
   });
 
   it("fails a running job with its node, and places a pending one anew", async () => {
@@ -274,7 +328,10 @@ describe("the dashboard", () => {
 
   it("answers the State API in its envelope, and metrics", async () => {
     await ask("POST", "/api/jobs/", { entrypoint: "x", submission_id: "j4" });
-    const { result, data } = JSON.parse((await ask("GET", "/api/v0/jobs?limit=10")).text) as { result: boolean; data: { result: { total: number; result: object[] } } };
+    const { result, data } = JSON.parse((await ask("GET", "/api/v0/jobs?limit=10")).text) as {
+      result: boolean;
+      data: { result: { total: number; result: object[] } };
+    };
     expect({ result, total: data.result.total }).toEqual({ result: true, total: 1 });
     expect(data.result.result[0]).toMatchObject({ submission_id: "j4", type: "SUBMISSION" });
     expect((await ask("GET", "/api/v0/jobs?filter_keys=x&filter_predicates==&filter_values=1")).status).toBe(400);

@@ -81,7 +81,9 @@ export async function startDashboard(config: DashboardProcessConfig, host: Dashb
     });
     // After every reset too: a GCS that lost its tables must learn it anew.
     gcs.onFresh(() => {
-      cluster.gcs.kvPut({ namespace: internalNamespace, key: dashboardUrlKey, value: Buffer.from(url), overwrite: true }, { retry: true }).catch((error: unknown) => logger.warn("cannot publish the address", { error }));
+      cluster.gcs
+        .kvPut({ namespace: internalNamespace, key: dashboardUrlKey, value: Buffer.from(url), overwrite: true }, { retry: true })
+        .catch((error: unknown) => logger.warn("cannot publish the address", { error }));
     });
     loop.start(scope);
     return { url, close: () => scope.close() };

@@ -1,5 +1,6 @@
 // Cluster over rpc sessions: one to the GCS for good, one to each raylet that was asked lately, one to each job supervisor that is watched.
-import { type Clock, TrayError } from "@tray/common";
+import type { TrayError } from "@tray/common";
+import { type Clock } from "@tray/common";
 import { type Client, type ClusterStatus, GcsService, RayletService } from "@tray/protocol";
 import type { Endpoint, Session } from "@tray/rpc";
 import type { Cluster } from "./cluster.js";
@@ -46,7 +47,10 @@ export class RpcCluster implements Cluster {
   }
 
   watchProcess(address: string, incarnation: string, onGone: (why: string) => void): () => void {
-    const session = this.endpoint.connect(address, { reconnect: { giveUpMs: supervisorGiveUpMs, refusedMeansGone: true }, expectIncarnation: incarnation });
+    const session = this.endpoint.connect(address, {
+      reconnect: { giveUpMs: supervisorGiveUpMs, refusedMeansGone: true },
+      expectIncarnation: incarnation,
+    });
     session.opened().catch(() => undefined); // onLost tells
     let watching = true;
     session.onLost((error: TrayError) => {

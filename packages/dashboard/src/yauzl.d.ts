@@ -15,6 +15,9 @@ declare module "yauzl" {
     openReadStreamPromise(entry: Entry): Promise<Readable>;
     close(): void;
   }
-  function openPromise(path: string, options: { lazyEntries: true; autoClose: boolean; decodeStrings: false; validateEntrySizes: boolean }): Promise<ZipFile>;
+  function openPromise(
+    path: string,
+    options: { lazyEntries: true; autoClose: boolean; decodeStrings: false; validateEntrySizes: boolean },
+  ): Promise<ZipFile>;
   function getFileNameLowLevel(flags: number, raw: Buffer, extraFields: Entry["extraFields"], strict: boolean): string;
 }

@@ -45,7 +45,8 @@ export function readToken(source: TokenSource): string | undefined {
       cause: error,
     });
   }
-  if (token === "") throw new TrayError("AUTHENTICATION", `the token file ${source.file} is empty`, { hint: "write a new one with: tray auth token generate" });
+  if (token === "")
+    throw new TrayError("AUTHENTICATION", `the token file ${source.file} is empty`, { hint: "write a new one with: tray auth token generate" });
   return token;
 }
 

@@ -46,7 +46,11 @@ export function startDaemon(spec: DaemonSpec): DaemonProcess {
     child.on("exit", (code, signal) => exited.resolve({ code, signal }));
     child.on("error", () => exited.resolve({ code: 70, signal: null }));
     const pid = child.pid ?? -1;
-    return { pid, exited: exited.promise, kill: (signal) => void (pid > 0 && child.exitCode === null && child.signalCode === null && signalProcess(pid, signal)) };
+    return {
+      pid,
+      exited: exited.promise,
+      kill: (signal) => void (pid > 0 && child.exitCode === null && child.signalCode === null && signalProcess(pid, signal)),
+    };
   } finally {
     closeSync(stderr);
   }
@@ -65,7 +69,12 @@ export function adoptDaemon(pid: number, clock: Clock): DaemonProcess {
 }
 
 /** Resolves with the daemon's address record, or how it ended before it had one, or undefined after `timeoutMs`. */
-export function awaitServing(daemon: DaemonProcess, addressFile: string, clock: Clock, timeoutMs: number): Promise<ProcessAddress | DaemonExit | undefined> {
+export function awaitServing(
+  daemon: DaemonProcess,
+  addressFile: string,
+  clock: Clock,
+  timeoutMs: number,
+): Promise<ProcessAddress | DaemonExit | undefined> {
   return new Promise((resolve) => {
     const finish = (outcome: ProcessAddress | DaemonExit | undefined): void => {
       watcher.close();
@@ -101,7 +110,10 @@ export function describeExit(exit: DaemonExit): string {
 }
 
 /** The last lines that a daemon left behind, its log's messages made readable. */
-export function lastWords(spec: Pick<DaemonSpec, "logFile" | "stderrFile">, sinceByte: { log: number; stderr: number } = { log: 0, stderr: 0 }): string[] {
+export function lastWords(
+  spec: Pick<DaemonSpec, "logFile" | "stderrFile">,
+  sinceByte: { log: number; stderr: number } = { log: 0, stderr: 0 },
+): string[] {
   const log = tail(spec.logFile, sinceByte.log, 8).map(readable);
   return [...log, ...tail(spec.stderrFile, sinceByte.stderr, 8)];
 }
@@ -115,7 +127,10 @@ function tail(file: string, from: number, lines: number): string[] {
   if (!existsSync(file)) return [];
   try {
     const text = readFileSync(file).subarray(from).toString("utf8");
-    return text.split("\n").filter((line) => line.trim() !== "").slice(-lines);
+    return text
+      .split("\n")
+      .filter((line) => line.trim() !== "")
+      .slice(-lines);
   } catch (error) {
     return [`(cannot read ${file}: ${messageOf(error)})`];
   }
@@ -124,7 +139,12 @@ function tail(file: string, from: number, lines: number): string[] {
 function readable(line: string): string {
   try {
     const { level, message, error } = JSON.parse(line) as { level?: string; message?: string; error?: unknown };
-    const detail = typeof error === "object" && error !== null && "message" in error ? ` (${String(error.message)})` : typeof error === "string" ? ` (${error})` : "";
+    const detail =
+      typeof error === "object" && error !== null && "message" in error
+        ? ` (${String(error.message)})`
+        : typeof error === "string"
+          ? ` (${error})`
+          : "";
     return message === undefined ? line : `${level ?? "info"}: ${message}${detail}`;
   } catch {
     return line;
@@ -132,4 +152,3 @@ function readable(line: string): string {
 }
 
 const sizeOf = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-

@@ -5,7 +5,6 @@ import type { NodePlan } from "./plan.js";
 import { environmentOf, isAlive, listProcesses, planFileOf, processConfigOf } from "./processes.js";
 import { existsSync } from "node:fs";
 
-
 export interface LocalNode {
   readonly layout: NodeLayout;
   readonly plan: NodePlan;
@@ -44,13 +43,17 @@ export function inspectNode(layout: NodeLayout): LocalNode | undefined {
   };
 }
 
-export const isRunning = (node: LocalNode): boolean => node.gcs !== undefined || node.raylet !== undefined || node.dashboard !== undefined || node.supervisorPid !== undefined;
+export const isRunning = (node: LocalNode): boolean =>
+  node.gcs !== undefined || node.raylet !== undefined || node.dashboard !== undefined || node.supervisorPid !== undefined;
 
 /** The cluster that commands mean when no address is given: the newest one here that lives. */
 export function findLocalCluster(dataDir: string): LocalCluster | undefined {
   const nodes = listLocalNodes(dataDir);
   // A head whose GCS is just being restarted still is the cluster; then nodes that joined from here.
-  const node = nodes.find((n) => n.gcs !== undefined) ?? nodes.find((n) => n.plan.isHead && n.supervisorPid !== undefined) ?? nodes.find((n) => n.raylet !== undefined);
+  const node =
+    nodes.find((n) => n.gcs !== undefined) ??
+    nodes.find((n) => n.plan.isHead && n.supervisorPid !== undefined) ??
+    nodes.find((n) => n.raylet !== undefined);
   if (node === undefined) return undefined;
   return { gcsAddress: gcsAddressOf(node), tokenFile: node.plan.raylet.tokenFile, node };
 }
@@ -93,4 +96,3 @@ export function dataDirsInUse(): string[] {
 
 /** True where the session was ended on purpose. */
 export const hasEnded = (layout: NodeLayout): boolean => existsSync(layout.session.endedFile);
-

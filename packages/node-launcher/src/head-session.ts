@@ -12,7 +12,10 @@ export type HeadSession =
 export function headSession(dataDir: string): HeadSession {
   const heads = listLocalNodes(dataDir).filter((n) => n.plan.isHead && !n.plan.endWithStarter); // a driver's own cluster ends with it
   for (const node of heads) {
-    const whole = node.gcs !== undefined && node.raylet !== undefined && (node.supervisorPid !== undefined || node.plan.dashboard === undefined || node.dashboard !== undefined);
+    const whole =
+      node.gcs !== undefined &&
+      node.raylet !== undefined &&
+      (node.supervisorPid !== undefined || node.plan.dashboard === undefined || node.dashboard !== undefined);
     if (whole) {
       throw new TrayError("CONFLICT", `a head already serves at ${gcsAddressOf(node)} from the data directory ${dataDir}`, {
         hint: "end it with: tray stop          (a second head needs --port and --data-dir of its own)",

@@ -1,6 +1,27 @@
 export { liveDaemon, readAddressFile, readJson, writeJsonAtomic } from "./address-file.js";
-export { defaultTokenFile, ensureTokenFile, type Environment, newToken, readToken, type TokenLookup, type TokenSource, tokenSource, writeTokenFile } from "./auth-token.js";
-export { dataDirsInUse, findLocalCluster, gcsAddressOf, hasEnded, inspectNode, isRunning, listLocalNodes, type LocalCluster, type LocalNode, tokenFileFor } from "./discover.js";
+export {
+  defaultTokenFile,
+  ensureTokenFile,
+  type Environment,
+  newToken,
+  readToken,
+  type TokenLookup,
+  type TokenSource,
+  tokenSource,
+  writeTokenFile,
+} from "./auth-token.js";
+export {
+  dataDirsInUse,
+  findLocalCluster,
+  gcsAddressOf,
+  hasEnded,
+  inspectNode,
+  isRunning,
+  listLocalNodes,
+  type LocalCluster,
+  type LocalNode,
+  tokenFileFor,
+} from "./discover.js";
 export { headSession, type HeadSession } from "./head-session.js";
 export {
   addressFileOf,

@@ -77,9 +77,11 @@ export function nodeLayout(session: SessionLayout, nodeName: string): NodeLayout
 
 export const configFileOf = (node: NodeLayout, daemon: DaemonName): string => join(node.dir, `${daemon}.config.json`);
 export const addressFileOf = (node: NodeLayout, daemon: DaemonName): string => join(node.dir, `${daemon}.json`);
-export const logFileOf = (node: NodeLayout, daemon: DaemonName | "supervisor"): string => join(node.session.logsDir, `${daemon}-${node.nodeName}.log`);
+export const logFileOf = (node: NodeLayout, daemon: DaemonName | "supervisor"): string =>
+  join(node.session.logsDir, `${daemon}-${node.nodeName}.log`);
 /** What a daemon writes when it cannot log: stack traces of crashes, messages of Node itself. */
-export const stderrFileOf = (node: NodeLayout, daemon: DaemonName | "supervisor"): string => join(node.session.logsDir, `${daemon}-${node.nodeName}.err`);
+export const stderrFileOf = (node: NodeLayout, daemon: DaemonName | "supervisor"): string =>
+  join(node.session.logsDir, `${daemon}-${node.nodeName}.err`);
 
 /** Makes the directories of a node. Sessions are private to their user: they hold logs and, at times, a token. */
 export function makeNodeDirs(node: NodeLayout): void {

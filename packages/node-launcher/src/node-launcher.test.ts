@@ -42,11 +42,23 @@ afterEach(async () => {
 const layoutOf = (name = "head") => nodeLayout(sessionLayout(dir, "2026-11-23_00-00-00_abcdef"), name);
 
 function planOf(modes: Partial<Record<"gcs-server" | "raylet" | "dashboard", string>> = {}) {
-  const command = (name: "gcs-server" | "raylet" | "dashboard"): string[] => [process.execPath, join(dir, "daemon.cjs"), name, modes[name] ?? "serve"];
+  const command = (name: "gcs-server" | "raylet" | "dashboard"): string[] => [
+    process.execPath,
+    join(dir, "daemon.cjs"),
+    name,
+    modes[name] ?? "serve",
+  ];
   return planNode(
     {
       node: layoutOf(),
-      commands: { "gcs-server": command("gcs-server"), raylet: command("raylet"), dashboard: command("dashboard"), worker: ["true"], jobSupervisor: ["true"], supervisor: ["true"] },
+      commands: {
+        "gcs-server": command("gcs-server"),
+        raylet: command("raylet"),
+        dashboard: command("dashboard"),
+        worker: ["true"],
+        jobSupervisor: ["true"],
+        supervisor: ["true"],
+      },
       nodeIp: "127.0.0.1",
       bindHost: "127.0.0.1",
       endWithStarter: false,
@@ -62,7 +74,13 @@ function supervise(plan: ReturnType<typeof planOf>) {
   const node = layoutOf();
   makeNodeDirs(node);
   writeJsonAtomic(node.planFile, plan);
-  const supervisor = new NodeSupervisor(plan, { clock: systemClock, logger: silentLogger, pid: process.pid, env: daemonEnvironment(process.env), report: (r) => reports.push(r) });
+  const supervisor = new NodeSupervisor(plan, {
+    clock: systemClock,
+    logger: silentLogger,
+    pid: process.pid,
+    env: daemonEnvironment(process.env),
+    report: (r) => reports.push(r),
+  });
   return { supervisor, reports, node, ended: supervisor.run() };
 }
 

@@ -88,7 +88,14 @@ export function planNode(options: NodeOptions, role: { readonly head: HeadOption
     commands: options.commands,
     ...(head === undefined
       ? {}
-      : { gcs: { ...common("gcs-server"), listen: `${options.bindHost}:${head.port}`, advertiseHost: options.nodeIp, tablesDir: node.session.tablesDir } }),
+      : {
+          gcs: {
+            ...common("gcs-server"),
+            listen: `${options.bindHost}:${head.port}`,
+            advertiseHost: options.nodeIp,
+            tablesDir: node.session.tablesDir,
+          },
+        }),
     raylet: {
       ...common("raylet"),
       gcsAddress,
@@ -108,7 +115,15 @@ export function planNode(options: NodeOptions, role: { readonly head: HeadOption
     },
     ...(head?.dashboard === undefined
       ? {}
-      : { dashboard: { ...common("dashboard"), gcsAddress, httpHost: head.dashboard.host, httpPort: head.dashboard.port, jobsDir: node.session.jobsDir } }),
+      : {
+          dashboard: {
+            ...common("dashboard"),
+            gcsAddress,
+            httpHost: head.dashboard.host,
+            httpPort: head.dashboard.port,
+            jobsDir: node.session.jobsDir,
+          },
+        }),
     endWithStarter: options.endWithStarter,
     startTimeoutMs: options.startTimeoutMs,
     stopGraceMs: options.stopGraceMs,
@@ -129,7 +144,8 @@ export function commandsIn(binDir: string, execPath: string): Commands {
 }
 
 /** Variables that belong to the starter alone: hooks of its Node, the job it runs in, the configuration it was itself given. */
-const privateVariables = /^(NODE_OPTIONS|NODE_CHANNEL_.*|NODE_UNIQUE_ID|TRAY_PROCESS_CONFIG|TRAY_JOB_.*|TRAY_AUTH_TOKEN|RAY_JOB_CONFIG_JSON_ENV_VAR|TRAY_ADDRESS)$/;
+const privateVariables =
+  /^(NODE_OPTIONS|NODE_CHANNEL_.*|NODE_UNIQUE_ID|TRAY_PROCESS_CONFIG|TRAY_JOB_.*|TRAY_AUTH_TOKEN|RAY_JOB_CONFIG_JSON_ENV_VAR|TRAY_ADDRESS)$/;
 
 /** The environment of daemons (and, through the raylet, of workers). */
 export function daemonEnvironment(env: Environment): Record<string, string> {

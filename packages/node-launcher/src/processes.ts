@@ -20,7 +20,14 @@ export function readProcess(pid: number): ProcessEntry | undefined {
   if (text === undefined) return undefined;
   // The second field is the name in parentheses and may hold anything, parentheses and spaces included.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { pid, state: fields[0] ?? "?", ppid: Number(fields[1]), pgid: Number(fields[2]), sessionId: Number(fields[3]), startTicks: Number(fields[19]) };
+  return {
+    pid,
+    state: fields[0] ?? "?",
+    ppid: Number(fields[1]),
+    pgid: Number(fields[2]),
+    sessionId: Number(fields[3]),
+    startTicks: Number(fields[19]),
+  };
 }
 
 export function listProcesses(): ProcessEntry[] {

@@ -4,7 +4,7 @@ import { type Clock, deferred, TrayError } from "@tray/common";
 import { daemonExitCodes } from "@tray/protocol";
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
 import { writeJsonAtomic } from "./address-file.js";
 import type { Environment } from "./auth-token.js";
 import { type DaemonName, linkLatest, makeNodeDirs, nodeLayout, sessionLayout, stderrFileOf } from "./layout.js";
@@ -68,7 +68,14 @@ export async function startNode(plan: NodePlan, host: { env: Environment; clock:
   failed.promise.catch(() => undefined); // may settle when nobody waits any more
   child.on("exit", (code, signal) => {
     exited.resolve(code ?? 70);
-    failed.reject(new StartError(code ?? 70, `the supervisor ${signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`} before its node served`, [], logFile));
+    failed.reject(
+      new StartError(
+        code ?? 70,
+        `the supervisor ${signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`} before its node served`,
+        [],
+        logFile,
+      ),
+    );
   });
   child.on("error", (error) => failed.reject(new StartError(70, `cannot start the supervisor: ${error.message}`, [], logFile)));
   const onAbort = (): void => void child.kill("SIGTERM");

@@ -4,7 +4,17 @@ import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isRunning, listLocalNodes, type LocalNode } from "./discover.js";
 import { addressFileOf, type DaemonName, shmRoot } from "./layout.js";
-import { isSameProcess, listProcesses, planFileOf, processConfigOf, type ProcessEntry, processesUnder, readProcess, signalProcess, withDescendants } from "./processes.js";
+import {
+  isSameProcess,
+  listProcesses,
+  planFileOf,
+  processConfigOf,
+  type ProcessEntry,
+  processesUnder,
+  readProcess,
+  signalProcess,
+  withDescendants,
+} from "./processes.js";
 
 export interface StopOptions {
   /** Kill at once. */
@@ -26,6 +36,8 @@ export interface StopResult {
 
 const daemons: readonly DaemonName[] = ["raylet", "dashboard", "gcs-server"];
 const pollMs = 10;
+/** For processes to follow those that they belong to. */
+const afterwardsMs = 1_500;
 
 export async function stopNodes(dataDir: string, clock: Clock, options: StopOptions): Promise<StopResult> {
   const known = listLocalNodes(dataDir);
@@ -33,11 +45,15 @@ export async function stopNodes(dataDir: string, clock: Clock, options: StopOpti
   const all = targets(known, options.sparePids);
   if (!options.force) {
     // A supervisor ends its daemons in order; a daemon without one is asked itself. Workers end with their raylet.
-    for (const node of nodes) {
-      const asked = node.supervisorPid === undefined ? daemonPids(node) : [node.supervisorPid];
-      for (const pid of asked) signalProcess(pid, "SIGTERM");
-    }
-    await untilGone(all, clock, options.graceMs);
+    const asked = new Set(nodes.flatMap((node) => (node.supervisorPid === undefined ? daemonPids(node) : [node.supervisorPid])));
+    for (const pid of asked) signalProcess(pid, "SIGTERM");
+    await untilGone(
+      all.filter((p) => asked.has(p.pid)),
+      clock,
+      options.graceMs,
+    );
+    // What ends with them is ending now. What does not, orphans of a node that had died before, waits for nothing.
+    await untilGone(all, clock, Math.min(options.graceMs, afterwardsMs));
   }
   // Whoever is left, and whoever was started meanwhile.
   const left = dedupe([...all.filter(isSameProcess), ...targets(known, options.sparePids)]);

@@ -26,7 +26,11 @@ export async function superviseMain(planFile: string, host: SupervisorProcess): 
   const node = nodeLayout(sessionLayout(plan.dataDir, plan.sessionName), plan.nodeName);
   makeNodeDirs(node);
   const logFile = logFileOf(node, "supervisor");
-  const logger = createLogger({ level: plan.raylet.logLevel, write: (line) => appendFileSync(logFile, line, { mode: 0o600 }), wallMs: () => systemClock.wallMs() });
+  const logger = createLogger({
+    level: plan.raylet.logLevel,
+    write: (line) => appendFileSync(logFile, line, { mode: 0o600 }),
+    wallMs: () => systemClock.wallMs(),
+  });
   const channel = new Socket({ fd: reportFd, readable: true, writable: true });
   channel.on("error", (error) => logger.debug("starter's channel", { error: messageOf(error) }));
   const report = (r: Report): void => {

@@ -26,13 +26,37 @@ import {
   logEnds,
   startDaemon,
 } from "./daemon-process.js";
-import { addressFileOf, configFileOf, type DaemonName, logFileOf, makeNodeDirs, nodeLayout, type NodeLayout, sessionLayout, stderrFileOf } from "./layout.js";
+import {
+  addressFileOf,
+  configFileOf,
+  type DaemonName,
+  logFileOf,
+  makeNodeDirs,
+  nodeLayout,
+  type NodeLayout,
+  sessionLayout,
+  stderrFileOf,
+} from "./layout.js";
 import type { NodePlan } from "./plan.js";
 
 /** What the starter reads, one JSON line. */
 export type Report =
-  | { readonly kind: "ready"; readonly gcsAddress: string; readonly nodeId: string; readonly rayletAddress: string; readonly dashboardUrl?: string; readonly supervisorPid: number }
-  | { readonly kind: "failed"; readonly daemon: DaemonName; readonly exitCode: number; readonly message: string; readonly lines: readonly string[]; readonly logFile: string };
+  | {
+      readonly kind: "ready";
+      readonly gcsAddress: string;
+      readonly nodeId: string;
+      readonly rayletAddress: string;
+      readonly dashboardUrl?: string;
+      readonly supervisorPid: number;
+    }
+  | {
+      readonly kind: "failed";
+      readonly daemon: DaemonName;
+      readonly exitCode: number;
+      readonly message: string;
+      readonly lines: readonly string[];
+      readonly logFile: string;
+    };
 
 export interface SupervisorHost {
   readonly clock: Clock;
@@ -93,7 +117,8 @@ export class NodeSupervisor {
     if (rayletExit !== undefined && !this.stopping.signal.aborted) {
       this.host.logger.error(`raylet ${describeExit(rayletExit)}`, { ...rayletExit });
       this.running.delete("raylet");
-      if (this.plan.isHead && !this.plan.endWithStarter) await this.whenStopping(); // U1: the head's GCS serves the other nodes
+      if (this.plan.isHead && !this.plan.endWithStarter)
+        await this.whenStopping(); // U1: the head's GCS serves the other nodes
       else await this.stop();
       await this.ended;
       return 1;
@@ -249,6 +274,11 @@ export class NodeSupervisor {
 
 /** Exit codes of daemons mean what the command line's mean; anything else is an internal error. */
 function exitCodeOf(exit: DaemonExit): number {
-  const known: readonly (number | null)[] = [daemonExitCodes.config, daemonExitCodes.unreachable, daemonExitCodes.authentication, daemonExitCodes.conflict];
+  const known: readonly (number | null)[] = [
+    daemonExitCodes.config,
+    daemonExitCodes.unreachable,
+    daemonExitCodes.authentication,
+    daemonExitCodes.conflict,
+  ];
   return known.includes(exit.code) ? (exit.code as number) : daemonExitCodes.internal;
 }

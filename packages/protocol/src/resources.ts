@@ -14,7 +14,9 @@ export function toFixedPoint(amounts: Readonly<Record<string, number>>): Resourc
   const out: Record<string, number> = {};
   for (const [name, amount] of Object.entries(amounts)) {
     if (!Number.isFinite(amount) || amount < 0) {
-      throw new TrayError("INVALID_ARGUMENT", `resource ${name}: ${amount} is not a quantity`, { hint: "quantities are finite and not negative; fractions to four digits" });
+      throw new TrayError("INVALID_ARGUMENT", `resource ${name}: ${amount} is not a quantity`, {
+        hint: "quantities are finite and not negative; fractions to four digits",
+      });
     }
     const fixed = Math.round(amount * resourceUnit);
     if (fixed > 0) out[name] = fixed;

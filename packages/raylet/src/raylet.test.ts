@@ -303,6 +303,26 @@ describe("objects", () => {
     await world.clock.complete(second, 30_000);
   });
 
+  it("a driver that dies while it waits for room does not get it afterwards", async () => {
+    const a = await nodeOf("a", 1);
+    const driver = new FakeOwner(world, "o");
+    await driver.register(a, 100);
+    const size = 700_000;
+    await world.clock.complete(driver.to(a.address).createObject({ objectId, size, owner: addressOf(driver, a) }));
+    await world.clock.complete(driver.to(a.address).sealObject({ objectId, abort: false }));
+    driver
+      .to(a.address)
+      .createObject({ objectId: objectId.replace(/b/g, "c"), size, owner: addressOf(driver, a) })
+      .catch(() => undefined);
+    await world.clock.advance(100);
+    a.livePids.delete(100);
+    driver.crash();
+    await until(() => world.gcs.finished.length === 1);
+    a.raylet.objects.ownerDied(driver.id); // as the GCS tells every raylet
+    await world.clock.advance(100);
+    expect(a.raylet.objects.usedBytes).toBe(0);
+  });
+
   it("drops what a dead owner left", async () => {
     const a = await nodeOf("a", 1);
     const owner = new FakeOwner(world, "o");

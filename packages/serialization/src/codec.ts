@@ -110,20 +110,24 @@ export class Codec {
   /** A function or class with everything it captures. Captured variables are snapshotted now; the caller caches the result. */
   serializeFunction(fn: Function, context?: unknown): SerializedFunction {
     if (typeof fn !== "function") throw new TrayError("SERIALIZATION", `a function was expected, not ${typeof fn}`);
-    const blob = flatten(this.serialize(fn, context));
+    const blob = withSerializers(this.exportSerializers(), flatten(this.serialize(fn, context)));
     return { blob, hash: createHash("sha256").update(blob).digest("hex"), name: fn.name };
   }
 
   /** Synchronous: ES modules it needs must have been prepared, or be loadable by `require`. Better await `prepareFunction`. */
   deserializeFunction(blob: Uint8Array, context?: unknown): Function {
-    const value = this.deserialize(blob, context, { copyBuffers: true });
+    const { serializers, own } = splitSerializers(blob);
+    if (serializers !== undefined) this.#import(serializers);
+    const value = this.deserialize(own, context, { copyBuffers: true });
     if (typeof value !== "function") throw corrupt("a function was expected");
     return value;
   }
 
   async prepareFunction(blob: Uint8Array, context?: unknown): Promise<Function> {
-    if (this.needsPreparation(blob)) await this.prepare(blob);
-    return this.deserializeFunction(blob, context);
+    const { serializers, own } = splitSerializers(blob);
+    if (serializers !== undefined) await this.importSerializers(serializers);
+    if (this.needsPreparation(own)) await this.prepare(own);
+    return this.deserializeFunction(own, context);
   }
 
   /** Instances of `cls` itself (not of subclasses) travel as what `serialize` makes of them. The last registration of a class counts. */
@@ -151,14 +155,39 @@ export class Codec {
 
   async importSerializers(blob: Uint8Array): Promise<void> {
     if (this.needsPreparation(blob)) await this.prepare(blob);
+    this.#import(blob);
+  }
+
+  #import(blob: Uint8Array): void {
     const entries = this.deserialize(blob, undefined, { copyBuffers: true }) as (ClassSerializer<unknown, unknown> & {
       key: string;
       cls: Function;
     })[];
     for (const { key, cls, serialize, deserialize } of entries) {
-      this.#register({ key, cls, serialize, deserialize, codec: { serialize, deserialize } });
+      if (!this.#state.registeredByKey.has(key)) this.#register({ key, cls, serialize, deserialize, codec: { serialize, deserialize } });
     }
   }
+}
+
+// A function takes the serializers that are registered when it is serialized along, in front of itself, so that its captured values, its arguments
+// and its results can use them where it runs:  mark u8 | bytes of the serializers u32 | serializers | function.  No container begins with the mark.
+const serializersMark = 0xf5;
+const serializersPrefixBytes = 5;
+
+function withSerializers(serializers: Uint8Array | undefined, own: Uint8Array): Uint8Array {
+  if (serializers === undefined) return own;
+  const blob = new Uint8Array(serializersPrefixBytes + serializers.byteLength + own.byteLength);
+  blob[0] = serializersMark;
+  new DataView(blob.buffer).setUint32(1, serializers.byteLength, true);
+  blob.set(serializers, serializersPrefixBytes);
+  blob.set(own, serializersPrefixBytes + serializers.byteLength);
+  return blob;
+}
+
+function splitSerializers(blob: Uint8Array): { serializers: Uint8Array | undefined; own: Uint8Array } {
+  if (blob[0] !== serializersMark || blob.byteLength < serializersPrefixBytes) return { serializers: undefined, own: blob };
+  const end = serializersPrefixBytes + new DataView(blob.buffer, blob.byteOffset, blob.byteLength).getUint32(1, true);
+  return { serializers: blob.subarray(serializersPrefixBytes, end), own: blob.subarray(end) };
 }
 
 interface Registration {

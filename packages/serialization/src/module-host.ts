@@ -63,7 +63,9 @@ const typescriptFile = /\.[cm]?tsx?$/;
 
 /** TypeScript files import `./x.js`, or `./x`, and mean `x.ts`; who loads it from elsewhere must know. */
 function meantByTypeScript(path: string): string {
-  const sources = /\.[cm]?jsx?$/.test(path) ? [path.replace(/js(x?)$/, "ts$1"), path.replace(/\.js$/, ".tsx")] : [`${path}.ts`, `${path}.tsx`, join(path, "index.ts")];
+  const sources = /\.[cm]?jsx?$/.test(path)
+    ? [path.replace(/js(x?)$/, "ts$1"), path.replace(/\.js$/, ".tsx")]
+    : [`${path}.ts`, `${path}.tsx`, join(path, "index.ts")];
   return sources.find((file) => existsSync(file)) ?? path;
 }
 

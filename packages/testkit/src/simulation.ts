@@ -3,11 +3,12 @@
 //   1. GCS, machines, drivers start                       4. every driver's work is answered, within liveMs
 //   2. drivers work; faults strike                        5. handles are gone: nothing is held anywhere
 //   3. all faults end; what was down comes back           6. drivers end: nothing of their jobs is left
-import { messageOf, randomInt, SeededRandom } from "@tray/common";
+import { randomInt, SeededRandom } from "@tray/common";
 import type { SystemConfig } from "@tray/config";
 import { GcsService, ActorState } from "@tray/protocol";
 import { type FaultProfile, drawProfile, lostCalls, Saboteur } from "./faults/profile.js";
 import { SimCluster, gcsAddress } from "./world/cluster.js";
+import { told } from "./world/event-log.js";
 import type { SimDriver } from "./world/driver.js";
 import { registerPrograms } from "./workload/programs.js";
 import { Stage } from "./workload/stage.js";
@@ -54,11 +55,13 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
     ...(options.checkEvery === undefined ? {} : { checkEvery: options.checkEvery }),
   });
   const { log, sim } = cluster;
-  const stopCatching = options.catchEscaped?.((error) => log.violated(`escaped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`));
+  const stopCatching = options.catchEscaped?.((error) =>
+    log.violated(`escaped: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
+  );
   try {
     await run(cluster, random, profile, lost, machineCount, options.only);
   } catch (error) {
-    log.violated(messageOf(error));
+    log.violated(told(error));
   } finally {
     stopCatching?.();
   }
@@ -85,7 +88,11 @@ async function run(
     if (machine === undefined) continue;
     const chosen: { name: string; random: SeededRandom; afterMs: number }[] = [];
     for (let k = 1 + randomInt(random, 5); k > 0; k--) {
-      chosen.push({ name: names[randomInt(random, names.length)] as string, random: random.fork(), afterMs: random.next() < 0.5 ? 0 : random.next() * profile.endMs });
+      chosen.push({
+        name: names[randomInt(random, names.length)] as string,
+        random: random.fork(),
+        afterMs: random.next() < 0.5 ? 0 : random.next() * profile.endMs,
+      });
     }
     const driver = cluster.addDriver(machine, undefined, async (act, self) => {
       await Promise.all(
@@ -98,7 +105,7 @@ async function run(
           try {
             await (workloads[name] as (s: Stage) => Promise<void>)(stage);
           } catch (error) {
-            if (self.state === "running") log.violated(`${self.name} ${label}: ${messageOf(error)}`);
+            if (self.state === "running") log.violated(`${self.name} ${label}: ${told(error)}`);
           }
           log.note(self.name, `ends ${label}`);
           self.doing.delete(label);
@@ -110,23 +117,49 @@ async function run(
   // 2, 3
   const saboteur = new Saboteur(cluster, profile, lost, random.fork());
   saboteur.begin();
-  await sim.advance(profile.endMs - sim.now());
+  while (sim.now() < profile.endMs && log.violations.length === 0) await sim.advance(Math.min(100, profile.endMs - sim.now()));
+  if (log.violations.length > 0) throw new Error("ended by what was found");
   saboteur.end();
   // 4
   const unsettled = (): SimDriver[] => cluster.drivers.filter((driver) => !driver.settled);
-  await reach(cluster, () => unsettled().length === 0, liveMs, () => `not answered: ${unsettled().map((d) => `${d.name} (${d.state}): ${[...d.doing].join(", ")}`).join("; ")}`);
-  await reach(cluster, () => cluster.gcsAlive && cluster.machines.every((m) => m.alive && m.node?.raylet.gcs.up === true), liveMs, () => "the cluster is not whole again");
+  await reach(
+    cluster,
+    () => unsettled().length === 0,
+    liveMs,
+    () =>
+      `not answered: ${unsettled()
+        .map((d) => `${d.name} (${d.state}): ${[...d.doing].join(", ")}`)
+        .join("; ")}`,
+  );
+  await reach(
+    cluster,
+    () => cluster.gcsAlive && cluster.machines.every((m) => m.alive && m.node?.raylet.gcs.up === true),
+    liveMs,
+    () => "the cluster is not whole again",
+  );
   // 5
-  await reach(cluster, () => held(cluster).length === 0, cleanMs, () => `still held though every handle is gone: ${held(cluster).join("; ")}`);
+  await reach(
+    cluster,
+    () => held(cluster).length === 0,
+    cleanMs,
+    () => `still held though every handle is gone: ${held(cluster).join("; ")}`,
+  );
   // 6
   const stopping = Promise.all(cluster.drivers.map((driver) => driver.stop()));
   await sim.complete(stopping, cleanMs);
-  await reach(cluster, () => left(cluster).length === 0, cleanMs, () => `left after the jobs' end: ${left(cluster).join("; ")}`);
+  await reach(
+    cluster,
+    () => left(cluster).length === 0,
+    cleanMs,
+    () => `left after the jobs' end: ${left(cluster).join("; ")}`,
+  );
   await checkGcs(cluster);
 }
 
 async function reach(cluster: SimCluster, done: () => boolean, withinMs: number, otherwise: () => string): Promise<void> {
-  await cluster.sim.runUntil(() => cluster.log.violations.length > 0 || done(), withinMs).catch(() => cluster.log.violated(`after ${withinMs} ms ${otherwise()}`));
+  await cluster.sim
+    .runUntil(() => cluster.log.violations.length > 0 || done(), withinMs)
+    .catch(() => cluster.log.violated(`after ${withinMs} ms ${otherwise()}`));
   if (cluster.log.violations.length > 0) throw new Error("ended by what was found");
 }
 
@@ -159,7 +192,13 @@ function held(cluster: SimCluster): string[] {
     add(`${machine.name} leases`, raylet.leases.core.leaseCount);
     add(`${machine.name} actors`, [...raylet.actors.all()].length);
     add(`${machine.name} holders of resources`, raylet.ledger.holders);
-    add(`${machine.name} bytes of objects`, raylet.objects.usedBytes);
+    add(
+      `${machine.name} objects (${raylet.objects
+        .list()
+        .map((o) => JSON.stringify(o))
+        .join(", ")})`,
+      raylet.objects.usedBytes,
+    );
   }
   return out;
 }
@@ -173,7 +212,8 @@ function left(cluster: SimCluster): string[] {
     const workers = [...raylet.pool.core.all()].filter((worker) => worker.jobId !== "");
     if (workers.length > 0) out.push(`${name}: workers of a job: ${workers.map((w) => `${w.workerId.slice(0, 8)} ${w.state.kind}`).join(", ")}`);
     if (raylet.ledger.holders > 0) out.push(`${name}: ${raylet.ledger.holders} holders of resources`);
-    if (JSON.stringify(raylet.ledger.available) !== JSON.stringify(raylet.ledger.total)) out.push(`${name}: available ${JSON.stringify(raylet.ledger.available)}`);
+    if (JSON.stringify(raylet.ledger.available) !== JSON.stringify(raylet.ledger.total))
+      out.push(`${name}: available ${JSON.stringify(raylet.ledger.available)}`);
     if (raylet.objects.usedBytes > 0) out.push(`${name}: ${raylet.objects.usedBytes} bytes of objects`);
     if ([...raylet.drivers.all()].length > 0) out.push(`${name}: drivers`);
   }

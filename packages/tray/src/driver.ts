@@ -3,7 +3,7 @@ import { type Size, systemClock } from "@tray/common";
 import type { FirstWord, ToUser } from "@tray/core-worker";
 import { type ProcessFacts, processFacts } from "./environment.js";
 import { printLogs } from "./log-lines.js";
-import { connectError, currentLink, type Link, setLink, startUserThread, type UserThread } from "./state.js";
+import { connectError, currentLink, endLink, type Link, setLink, startUserThread, type UserThread } from "./state.js";
 
 export interface InitOptions {
   /** "host:port" of a GCS, "auto" (a running cluster must be found) or "local" (starts one). Default: $TRAY_ADDRESS, else a cluster running on this machine, else "local". */
@@ -107,7 +107,7 @@ export function connectSync(): Link {
 export async function disconnect(): Promise<void> {
   const link = currentLink();
   if (link === undefined || link.kind !== "driver") return;
-  setLink(undefined);
+  endLink();
   await link.close();
 }
 
@@ -119,4 +119,3 @@ function neverInDriver(): void {
 export function bundleDir(): string {
   return __dirname;
 }
-

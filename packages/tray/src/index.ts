@@ -67,7 +67,11 @@ export async function ready(actor: ActorHandle<unknown>, options: GetOptions = {
   const aborter = new AbortController();
   const timer = clock.after(timeoutMs, () => aborter.abort(new errors.GetTimeoutError(`actor ${actorId} was not ready after ${timeoutMs} ms`)));
   try {
-    await runtime().call("actorReady", { actorId }, options.signal === undefined ? aborter.signal : AbortSignal.any([options.signal, aborter.signal]));
+    await runtime().call(
+      "actorReady",
+      { actorId },
+      options.signal === undefined ? aborter.signal : AbortSignal.any([options.signal, aborter.signal]),
+    );
   } finally {
     timer.cancel();
   }
@@ -76,7 +80,10 @@ export async function ready(actor: ActorHandle<unknown>, options: GetOptions = {
 /** The handle of a named actor. It does not keep the actor alive. @throws ActorNotFoundError */
 export async function getActor<T = unknown>(name: string, namespace?: string): Promise<ActorHandle<T>> {
   const r = runtime();
-  const found = await r.call<{ actorId: string; className: string; methods: string[]; maxTaskRetries: number; owner: never }>("getActor", { name, namespace: namespace ?? r.currentNamespace });
+  const found = await r.call<{ actorId: string; className: string; methods: string[]; maxTaskRetries: number; owner: never }>("getActor", {
+    name,
+    namespace: namespace ?? r.currentNamespace,
+  });
   return makeHandle(r, 0, { ...found, maxPendingCalls: -1 }) as ActorHandle<T>;
 }
 
@@ -133,7 +140,12 @@ export async function wait<T>(
     throw new TrayError("INVALID_ARGUMENT", `wait: numReturns is ${numReturns}, with ${refs.length} references it must be from 1 to ${refs.length}`);
   }
   if (new Set(refs).size !== refs.length) throw new TrayError("INVALID_ARGUMENT", "wait: the same reference twice; pass each once");
-  const flags = await runtime().wait(refs as readonly ObjectRef<unknown>[], numReturns, options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout"), options.fetchLocal ?? true);
+  const flags = await runtime().wait(
+    refs as readonly ObjectRef<unknown>[],
+    numReturns,
+    options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout"),
+    options.fetchLocal ?? true,
+  );
   const done: ObjectRef<T>[] = [];
   const rest: ObjectRef<T>[] = [];
   for (let i = 0; i < refs.length; i++) (flags[i] === true && done.length < numReturns ? done : rest).push(refs[i] as ObjectRef<T>);
@@ -179,7 +191,10 @@ export async function cancel(ref: ObjectRef<unknown>, options: { force?: boolean
 }
 
 /** How instances of a class travel, here and in the job's workers. */
-export function registerSerializer<T extends object, S>(cls: abstract new (...args: never[]) => T, codec: { serialize(value: T): S; deserialize(data: S): T }): void {
+export function registerSerializer<T extends object, S>(
+  cls: abstract new (...args: never[]) => T,
+  codec: { serialize(value: T): S; deserialize(data: S): T },
+): void {
   runtime().codec.registerSerializer(cls, codec);
 }
 
@@ -299,14 +314,30 @@ function checkRefs(refs: readonly unknown[], what: string): void {
 
 function stateOf(actor: unknown, what: string): NonNullable<ReturnType<typeof handleStateOf>> {
   const state = handleStateOf(actor);
-  if (state === undefined) throw new TrayError("INVALID_ARGUMENT", `${what} takes an actor handle`, { hint: "pass what SomeActor.remote() or tray.getActor() gave" });
+  if (state === undefined)
+    throw new TrayError("INVALID_ARGUMENT", `${what} takes an actor handle`, { hint: "pass what SomeActor.remote() or tray.getActor() gave" });
   return state;
 }
 
-const initKeys = ["address", "namespace", "jobName", "metadata", "logToDriver", "numCpus", "numGpus", "memory", "objectStoreMemory", "resources", "labels", "dashboard", "systemConfig"];
+const initKeys = [
+  "address",
+  "namespace",
+  "jobName",
+  "metadata",
+  "logToDriver",
+  "numCpus",
+  "numGpus",
+  "memory",
+  "objectStoreMemory",
+  "resources",
+  "labels",
+  "dashboard",
+  "systemConfig",
+];
 
 function checkInitOptions(options: InitOptions): void {
   for (const name of Object.keys(options)) {
-    if (!initKeys.includes(name)) throw new TrayError("INVALID_ARGUMENT", `init: unknown option ${name}`, { hint: `known options: ${initKeys.join(", ")}` });
+    if (!initKeys.includes(name))
+      throw new TrayError("INVALID_ARGUMENT", `init: unknown option ${name}`, { hint: `known options: ${initKeys.join(", ")}` });
   }
 }

@@ -1,6 +1,17 @@
 // Entry of the I/O thread of drivers and workers: composes the core over the real transport.
 import { createLogger, isTrayError, type Logger, messageOf, Metrics, parseSize, systemClock, systemRandom, TrayError } from "@tray/common";
-import { type Connection, dispatchToCore, type IoThreadData, RecordReader, sayFirstWord, startDriver, startWorker, ThreadChannel, type ToCore, ToUserSender } from "@tray/core-worker";
+import {
+  type Connection,
+  dispatchToCore,
+  type IoThreadData,
+  RecordReader,
+  sayFirstWord,
+  startDriver,
+  startWorker,
+  ThreadChannel,
+  type ToCore,
+  ToUserSender,
+} from "@tray/core-worker";
 import { findLocalCluster, type LocalClusterHandle, readToken, startLocalCluster, tokenFileFor, tokenSource } from "@tray/node-launcher";
 import { SharedArena } from "@tray/object-store";
 import type { WorkerProcessConfig } from "@tray/protocol";
@@ -15,11 +26,10 @@ const data = workerData as IoThreadData;
 const reader = new RecordReader();
 let core: ToCore | undefined;
 
-const channel = new ThreadChannel(
-  data.ports,
-  (memory, start) => dispatchToCore(reader, memory, start, core as ToCore),
-  { mayBlock: false, clock: systemClock },
-);
+const channel = new ThreadChannel(data.ports, (memory, start) => dispatchToCore(reader, memory, start, core as ToCore), {
+  mayBlock: false,
+  clock: systemClock,
+});
 const user = new ToUserSender(channel);
 
 const processPort = {
@@ -83,10 +93,20 @@ async function driver(task: DriverTask): Promise<void> {
   });
 }
 
-async function worker(task: { config: WorkerProcessConfig; token: string | undefined; facts: { pid: number; nodeVersion: string }; faults: string | undefined }): Promise<void> {
+async function worker(task: {
+  config: WorkerProcessConfig;
+  token: string | undefined;
+  facts: { pid: number; nodeVersion: string };
+  faults: string | undefined;
+}): Promise<void> {
   const { config } = task;
   const log = createWriteStream(config.logFile, { flags: "a" });
-  logger = createLogger({ level: config.logLevel, write: (line) => void log.write(line), wallMs: () => systemClock.wallMs(), fields: { workerId: config.workerId } });
+  logger = createLogger({
+    level: config.logLevel,
+    write: (line) => void log.write(line),
+    wallMs: () => systemClock.wallMs(),
+    fields: { workerId: config.workerId },
+  });
   const started = await startWorker({
     transport: new GrpcTransport(),
     clock: systemClock,
@@ -191,7 +211,9 @@ async function findCluster(task: DriverTask): Promise<{ gcsAddress: string; toke
       return { gcsAddress, token: readToken(source), local: undefined };
     }
     if (wanted === "auto") {
-      throw new TrayError("CONNECTION", "no tray cluster runs on this machine", { hint: 'start one with: tray start --head   (or pass address: "local", or the address of a cluster)' });
+      throw new TrayError("CONNECTION", "no tray cluster runs on this machine", {
+        hint: 'start one with: tray start --head   (or pass address: "local", or the address of a cluster)',
+      });
     }
   }
   const local = await startLocalCluster({
@@ -216,7 +238,9 @@ async function findCluster(task: DriverTask): Promise<{ gcsAddress: string; toke
 
 function checkAddress(address: string): void {
   if (!/^(\[[0-9a-fA-F:]+\]|[^:\s/]+):\d+$/.test(address)) {
-    throw new TrayError("CONNECTION", `${JSON.stringify(address)} is not the address of a cluster`, { hint: 'addresses are "host:port" of a GCS, as tray start prints it; or "auto", or "local"' });
+    throw new TrayError("CONNECTION", `${JSON.stringify(address)} is not the address of a cluster`, {
+      hint: 'addresses are "host:port" of a GCS, as tray start prints it; or "auto", or "local"',
+    });
   }
 }
 
@@ -225,7 +249,12 @@ const faultsOf = (json: string | undefined): FaultPlan | undefined => (json === 
 const starting = data.task.kind === "driver" ? driver(data.task as unknown as DriverTask) : worker(data.task as never);
 starting.catch((error: unknown) => {
   const failure = isTrayError(error)
-    ? { code: error.code, message: error.message, hint: error.hint ?? "", detailsJson: error.details === undefined ? "" : JSON.stringify(error.details) }
+    ? {
+        code: error.code,
+        message: error.message,
+        hint: error.hint ?? "",
+        detailsJson: error.details === undefined ? "" : JSON.stringify(error.details),
+      }
     : { code: "SYSTEM", message: error instanceof Error ? (error.stack ?? error.message) : messageOf(error), hint: "", detailsJson: "" };
   sayFirstWord(data, { ok: false, failure });
 });

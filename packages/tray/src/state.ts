@@ -2,7 +2,7 @@
 //
 // Invariants
 //   P1. at most one connection at a time; a second init while one is open is refused.
-//   P2. whoever needs a connection and has none gets one with the defaults, synchronously.
+//   P2. whoever needs a connection and has none gets one with the defaults, synchronously; after shutdown() an error.
 import { systemClock, TrayError } from "@tray/common";
 import {
   ActorClassCore,
@@ -42,6 +42,8 @@ export interface Link {
 interface Shared {
   link: Link | undefined;
   connecting: Promise<Link> | undefined;
+  /** shutdown() was called and no init() since. */
+  ended?: boolean;
 }
 
 // One state for all copies of this module in a process (ES module and CommonJS imports, hoisted duplicates).
@@ -61,8 +63,16 @@ export function onFirstUse(connect: () => Link): void {
   connectByDefault = connect;
 }
 
-/** The runtime of this process; connects with the defaults when there is none (P2). */
+/** shutdown() was called: from now on only init() connects. */
+export function endLink(): void {
+  shared.link = undefined;
+  shared.ended = true;
+}
+
+/** The runtime of this process; connects with the defaults when there is none (P2). @throws after shutdown() */
 export function runtime(): Runtime {
+  if (shared.ended === true)
+    throw new TrayError("INVALID_ARGUMENT", "tray was used after tray.shutdown()", { hint: "call tray.init() to connect again" });
   return (shared.link ?? connectByDefault()).runtime;
 }
 
@@ -74,6 +84,7 @@ export async function connectOnce(connect: () => Promise<Link>): Promise<Link> {
   shared.connecting = connect();
   try {
     shared.link = await shared.connecting;
+    shared.ended = false;
     return shared.link;
   } finally {
     shared.connecting = undefined;
@@ -132,7 +143,9 @@ const remoteFactory = {
   isRemoteFunction: (value: object): boolean => remoteFunctionBrand in value,
   partsOf: (value: object): { target: Function; options: object; kind: "task" | "actor" } => {
     const core = (value as RemoteThing)[remoteFunctionBrand];
-    return core instanceof ActorClassCore ? { target: core.cls, options: core.given, kind: "actor" } : { target: core.fn, options: core.given, kind: "task" };
+    return core instanceof ActorClassCore
+      ? { target: core.cls, options: core.given, kind: "actor" }
+      : { target: core.fn, options: core.given, kind: "task" };
   },
   make: (kind: "task" | "actor", target: Function, options: object): object =>
     kind === "actor" ? makeActorClass(target as unknown as Instantiable, options) : makeRemoteFunction(target as AnyFunction, options),
@@ -157,13 +170,20 @@ export interface UserThread {
   readonly channel: ThreadChannel;
   readonly core: ToCoreSender;
   /** The arena, for both kinds. */
-  makeRuntime(word: Extract<FirstWord, { ok: true }>, modules: { workingDir: string; mainScript: string | undefined; wrap?: (host: ModuleHost) => ModuleHost }): Runtime;
+  makeRuntime(
+    word: Extract<FirstWord, { ok: true }>,
+    modules: { workingDir: string; mainScript: string | undefined; wrap?: (host: ModuleHost) => ModuleHost },
+  ): Runtime;
 }
 
 export function startUserThread(ioThreadFile: string, task: IoTask, user: ToUser, afterDrain: () => void): UserThread {
   const io = startIoThread(ioThreadFile, task);
   const reader = new RecordReader();
-  const channel = new ThreadChannel(io.ports, (memory, start) => dispatchToUser(reader, memory, start, user), { mayBlock: true, clock: systemClock, afterDrain });
+  const channel = new ThreadChannel(io.ports, (memory, start) => dispatchToUser(reader, memory, start, user), {
+    mayBlock: true,
+    clock: systemClock,
+    afterDrain,
+  });
   channel.unref();
   const core = new ToCoreSender(channel);
   return {
@@ -171,7 +191,11 @@ export function startUserThread(ioThreadFile: string, task: IoTask, user: ToUser
     channel,
     core,
     makeRuntime: (word, { workingDir, mainScript, wrap }) => {
-      const host = createModuleHost({ workingDir, ...(mainScript === undefined ? {} : { mainModule: mainScript }), fallbacks: { tray: ioThreadFile.replace(/io-thread\.cjs$/, "index.cjs") } });
+      const host = createModuleHost({
+        workingDir,
+        ...(mainScript === undefined ? {} : { mainModule: mainScript }),
+        fallbacks: { tray: ioThreadFile.replace(/io-thread\.cjs$/, "index.cjs") },
+      });
       const codec: Codec = new Codec({ extensions: extensions(() => made, remoteFactory), modules: wrap?.(host) ?? host, inlineBufferMax: 256 });
       const made = new Runtime(core, channel, codec, SharedArena.open(word.arena.path, word.arena.capacity), systemClock, word.connection);
       return made;

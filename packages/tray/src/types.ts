@@ -30,8 +30,7 @@ export interface RemoteFunction<A extends unknown[], R, N = 1> {
   readonly function: (...args: A) => R;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: only `any` accepts every class here, as in TypeScript's own InstanceType
-export type AnyClass = abstract new (...args: any[]) => object;
+export type AnyClass = abstract new (...args: never[]) => object;
 
 /** A class whose instances live in workers of their own: see `remote`. */
 export interface ActorClass<C extends AnyClass> {

@@ -26,7 +26,7 @@ const flushTimeoutMs = 200;
 export async function workerMain(options: WorkerMainOptions): Promise<void> {
   muteLoaderWarning();
   let runtime: Runtime | undefined;
-  let word: Extract<FirstWord, { ok: true }> | undefined;
+  let word: Extract<FirstWord, { ok: true }> | undefined = undefined;
   let actor: ExecActor | undefined;
   let leaving = false;
   const exit = (code: number): void => {

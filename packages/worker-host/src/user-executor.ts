@@ -10,7 +10,18 @@
 //   X3. plain tasks run one at a time; an actor runs at most maxConcurrency calls (per group: the group's number), begun in order of arrival.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Deque } from "@tray/common";
-import { claimStates, type ExecActor, type ExecTemplate, ExitActorSignal, type Located, outcomes, publicError, rememberFunction, type ReturnValue, type Runtime } from "@tray/core-worker";
+import {
+  claimStates,
+  type ExecActor,
+  type ExecTemplate,
+  ExitActorSignal,
+  type Located,
+  outcomes,
+  publicError,
+  rememberFunction,
+  type ReturnValue,
+  type Runtime,
+} from "@tray/core-worker";
 import { taskIdOf } from "@tray/protocol";
 
 /** The task or call whose code runs. */
@@ -102,7 +113,9 @@ export class UserExecutor {
   private readonly running = new Map<number, Running>();
   private readonly storage = new AsyncLocalStorage<Running>();
   private current: Running | undefined;
-  private actor: { readonly instance: Record<string, unknown>; readonly spec: ExecActor; readonly groups: Map<string, Group>; readonly main: Group } | undefined;
+  private actor:
+    | { readonly instance: Record<string, unknown>; readonly spec: ExecActor; readonly groups: Map<string, Group>; readonly main: Group }
+    | undefined;
   private concurrent = false;
   private yielding = false;
   private readonly aborted = new Set<number>();
@@ -163,7 +176,15 @@ export class UserExecutor {
       } catch (error) {
         this.current = undefined;
         if (error instanceof ExitActorSignal) this.runtime().core.finished(execId, outcomes.exitActor, 0, noReturns, noBytes, "");
-        else this.runtime().core.finished(execId, outcomes.error, 0, noReturns, this.errorBytes(error), `constructor of ${spec.className} threw: ${describe(error)}`);
+        else
+          this.runtime().core.finished(
+            execId,
+            outcomes.error,
+            0,
+            noReturns,
+            this.errorBytes(error),
+            `constructor of ${spec.className} threw: ${describe(error)}`,
+          );
       }
     };
     void create();
@@ -182,7 +203,8 @@ export class UserExecutor {
   /** Something escaped from user code: an unhandled rejection, an exception out of a timer. Fails what runs; answers whether anything did. */
   escaped(error: unknown): boolean {
     const victims = [...this.running.values()];
-    for (const running of victims) this.finish(running, outcomes.error, noReturns, this.errorBytes(error), `${running.context.taskName}: unhandled: ${describe(error)}`);
+    for (const running of victims)
+      this.finish(running, outcomes.error, noReturns, this.errorBytes(error), `${running.context.taskName}: unhandled: ${describe(error)}`);
     this.host.replaceWorker(`unhandled error: ${describe(error)}`);
     return victims.length > 0;
   }
@@ -332,7 +354,9 @@ export class UserExecutor {
           return;
         }
       } else if (numReturns > 1 && (!Array.isArray(value) || value.length !== numReturns)) {
-        throw new TypeError(`${running.context.taskName} must return an array of ${numReturns} values (numReturns), it returned ${Array.isArray(value) ? `${value.length}` : typeof value}`);
+        throw new TypeError(
+          `${running.context.taskName} must return an array of ${numReturns} values (numReturns), it returned ${Array.isArray(value) ? `${value.length}` : typeof value}`,
+        );
       }
       void this.storeAndFinish(running, numReturns === 1 ? [value] : numReturns === 0 ? [] : (value as unknown[]));
     } catch (error) {
@@ -434,6 +458,7 @@ function describe(error: unknown): string {
     const own = (error.constructor as { name?: string } | undefined)?.name;
     return `${error.name === "Error" && own !== undefined && own !== "" ? own : error.name}: ${error.message}`;
   }
-  if (typeof error === "object" && error !== null && "message" in error) return `${(error as { name?: string }).name ?? "Error"}: ${String((error as { message: unknown }).message)}`;
+  if (typeof error === "object" && error !== null && "message" in error)
+    return `${(error as { name?: string }).name ?? "Error"}: ${String((error as { message: unknown }).message)}`;
   return String(error);
 }

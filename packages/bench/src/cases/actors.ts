@@ -70,19 +70,29 @@ export const actorCases: readonly Case[] = [
       return done.reduce((a, b) => a + b, 0);
     };
   }),
-  rateCase({ name: "actor_create_and_call", group: "actors", unit: "actors/s", what: "actors made, called once and killed, one after the other: faster than workers start" }, (bench) => {
-    const Echo = echoClass(bench);
-    return async () => {
-      const actor = Echo.remote();
-      await bench.tray.get(actor.call.remote());
-      await bench.tray.kill(actor);
-      return 1;
-    };
-  }),
+  rateCase(
+    {
+      name: "actor_create_and_call",
+      group: "actors",
+      unit: "actors/s",
+      what: "actors made, called once and killed, one after the other: faster than workers start",
+    },
+    (bench) => {
+      const Echo = echoClass(bench);
+      return async () => {
+        const actor = Echo.remote();
+        await bench.tray.get(actor.call.remote());
+        await bench.tray.kill(actor);
+        return 1;
+      };
+    },
+  ),
   {
     name: "actor_create_and_call_warm",
     group: "actors",
-    rows: [{ name: "actor_create_and_call_warm", unit: "ms", better: "lower", what: "one actor made and called once, when the system has been idle" }],
+    rows: [
+      { name: "actor_create_and_call_warm", unit: "ms", better: "lower", what: "one actor made and called once, when the system has been idle" },
+    ],
     systems: ["tray", "ray"],
     ownCluster: false,
     once: false,

@@ -38,7 +38,12 @@ export const headLife: Case = {
     { name: "start_head", unit: "ms", better: "lower", what: "the command that starts a head with its dashboard, until it returns" },
     { name: "driver_connect", unit: "ms", better: "lower", what: "init() of a driver in a fresh process, without loading the library" },
     { name: "status", unit: "ms", better: "lower", what: "the status command" },
-    { name: "idle_resident", unit: "MiB", better: "lower", what: "resident memory of all processes of an idle head with two workers, shared pages counted once for each" },
+    {
+      name: "idle_resident",
+      unit: "MiB",
+      better: "lower",
+      what: "resident memory of all processes of an idle head with two workers, shared pages counted once for each",
+    },
     { name: "stop", unit: "ms", better: "lower", what: "the stop command" },
   ],
   systems: ["tray", "ray"],
@@ -46,7 +51,13 @@ export const headLife: Case = {
   once: true,
   measure: async (bench) => {
     const { clock } = bench;
-    const samples = { start_head: [] as number[], driver_connect: [] as number[], status: [] as number[], idle_resident: [] as number[], stop: [] as number[] };
+    const samples = {
+      start_head: [] as number[],
+      driver_connect: [] as number[],
+      status: [] as number[],
+      idle_resident: [] as number[],
+      stop: [] as number[],
+    };
     const library = join(trayCommand(), "../../dist/index.cjs");
     let running = false;
     bench.defer(async () => void (running && (await command(bench, "stop", "--force"))));

@@ -13,10 +13,22 @@ const queuedCase = (count: number): Case => {
     name: `queued_${count}`,
     group: "growth",
     rows: [
-      { name: timeRow, unit: "µs", better: "lower", what: `${count.toLocaleString("en")} no-op tasks queued behind busy workers: submitting and running them, divided by their number` },
+      {
+        name: timeRow,
+        unit: "µs",
+        better: "lower",
+        what: `${count.toLocaleString("en")} no-op tasks queued behind busy workers: submitting and running them, divided by their number`,
+      },
       // Small numbers of tasks disappear in what the heap does anyway.
       ...(count >= 10_000
-        ? [{ name: bytesRow, unit: "B", better: "lower" as const, what: "what the driver's resident memory grew by until all were queued, divided by their number" }]
+        ? [
+            {
+              name: bytesRow,
+              unit: "B",
+              better: "lower" as const,
+              what: "what the driver's resident memory grew by until all were queued, divided by their number",
+            },
+          ]
         : []),
     ],
     systems: count <= 10_000 ? ["tray", "ray"] : ["tray"],
@@ -66,7 +78,14 @@ const busyMs = 10_000;
 const busyDriver: Case = {
   name: "busy_driver",
   group: "growth",
-  rows: [{ name: "busy_driver", unit: "% done", better: "higher", what: "10,000 tasks of 1 ms submitted, 10 s computed without yielding: how many are done then" }],
+  rows: [
+    {
+      name: "busy_driver",
+      unit: "% done",
+      better: "higher",
+      what: "10,000 tasks of 1 ms submitted, 10 s computed without yielding: how many are done then",
+    },
+  ],
   systems: ["tray", "ray"],
   ownCluster: false,
   once: true,

@@ -42,14 +42,22 @@ export const objectCases: readonly Case[] = [
       return 10;
     };
   }),
-  rateCase({ name: "single_client_wait_1k_refs", group: "objects", unit: "rounds/s", what: "1,000 tasks submitted and waited for one by one, wait(rest) each time" }, ({ tray }) => {
-    const small = tray.remote(() => "ok");
-    return async () => {
-      let rest = Array.from({ length: 1000 }, () => small.remote());
-      while (rest.length > 0) [, rest] = await tray.wait(rest);
-      return 1;
-    };
-  }),
+  rateCase(
+    {
+      name: "single_client_wait_1k_refs",
+      group: "objects",
+      unit: "rounds/s",
+      what: "1,000 tasks submitted and waited for one by one, wait(rest) each time",
+    },
+    ({ tray }) => {
+      const small = tray.remote(() => "ok");
+      return async () => {
+        let rest = Array.from({ length: 1000 }, () => small.remote());
+        while (rest.length > 0) [, rest] = await tray.wait(rest);
+        return 1;
+      };
+    },
+  ),
   rateCase({ name: "wait_1k_ready_refs", group: "objects", what: "wait for all of 1,000 references that are ready" }, async ({ tray, clock }) => {
     const small = tray.remote(() => "ok");
     const refs = Array.from({ length: 1000 }, () => small.remote());

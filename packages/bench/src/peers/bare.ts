@@ -33,7 +33,9 @@ const primitives: Readonly<Record<string, (host: Host) => Promise<number[]>>> = 
   },
 
   async message_port_ping_pong(host) {
-    const thread = new Worker(`const { parentPort } = require("node:worker_threads"); parentPort.on("message", (m) => parentPort.postMessage(m));`, { eval: true });
+    const thread = new Worker(`const { parentPort } = require("node:worker_threads"); parentPort.on("message", (m) => parentPort.postMessage(m));`, {
+      eval: true,
+    });
     try {
       return await rates(host, async () => {
         for (let i = 0; i < 100; i++) {
@@ -114,7 +116,8 @@ const bulkScript = `
   const server = require("node:net").createServer((s) => { s.on("data", () => s.write(bytes)); s.on("close", () => process.exit()); });
   server.listen(0, "127.0.0.1", () => process.stdout.write(String(server.address().port)));`;
 
-const startPeer = (script: string, args: readonly string[]): ChildProcess => spawn(process.execPath, ["-e", script, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+const startPeer = (script: string, args: readonly string[]): ChildProcess =>
+  spawn(process.execPath, ["-e", script, ...args], { stdio: ["ignore", "pipe", "inherit"] });
 
 /** Listens, starts a process that connects, and gives their connection. */
 async function withPeer<T>(path: string, script: string, use: (socket: Socket) => Promise<T>): Promise<T> {

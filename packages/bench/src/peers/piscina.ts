@@ -5,7 +5,7 @@ import type { Samples } from "../case.js";
 import { run, runForAnswer } from "../process.js";
 import { caseArguments, type PeerHost, type PeerSystem } from "./peer.js";
 
-const version = "4.9.2";
+const version = "4.9.4";
 
 export async function openPiscina(host: PeerHost): Promise<PeerSystem> {
   const dir = join(host.cacheDir, `piscina-${version}`);
@@ -22,10 +22,14 @@ export async function openPiscina(host: PeerHost): Promise<PeerSystem> {
     title: `Piscina ${version}`,
     detail: "its default number of threads, one process",
     measure: async (caseName, request) =>
-      await runForAnswer<Samples>(process.execPath, [join(host.sourceDir, "piscina/bench.cjs"), "--modules", join(dir, "package.json"), ...caseArguments(caseName, request)], {
-        env: host.env,
-        cwd: request.scratchDir,
-        signal: host.signal,
-      }),
+      await runForAnswer<Samples>(
+        process.execPath,
+        [join(host.sourceDir, "piscina/bench.cjs"), "--modules", join(dir, "package.json"), ...caseArguments(caseName, request)],
+        {
+          env: host.env,
+          cwd: request.scratchDir,
+          signal: host.signal,
+        },
+      ),
   };
 }

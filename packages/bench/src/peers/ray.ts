@@ -28,7 +28,11 @@ export async function openRay(host: PeerHost): Promise<PeerSystem> {
     measure: async (caseName, request) => {
       // What would turn a comparison into one of settings: usage reports, and a cluster that happens to run.
       const env = { ...host.env, RAY_USAGE_STATS_ENABLED: "0", RAY_ADDRESS: undefined, RAY_DEDUP_LOGS: "0", PYTHONUNBUFFERED: "1" };
-      return await runForAnswer<Samples>(python, [join(host.sourceDir, "ray/bench.py"), ...caseArguments(caseName, request)], { env, cwd: request.scratchDir, signal: host.signal });
+      return await runForAnswer<Samples>(python, [join(host.sourceDir, "ray/bench.py"), ...caseArguments(caseName, request)], {
+        env,
+        cwd: request.scratchDir,
+        signal: host.signal,
+      });
     },
   };
 }

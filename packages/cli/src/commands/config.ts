@@ -1,3 +1,4 @@
+import { textOf } from "@tray/common";
 // tray config view|validate|schema
 import { configJsonSchema, defaultSystemConfig, loadConfigFile, type Origin } from "@tray/config";
 import { exitCodes } from "../failure.js";
@@ -14,11 +15,18 @@ export async function viewConfig(session: Session, flags: StartFlags & { showOri
   for (const key of Object.keys(systemConfig)) origins[`systemConfig.${key}`] = resolved.systemConfigOrigins[key] ?? { kind: "default" };
   if (session.format === "json" || session.format === "yaml") {
     const shown = { node: settings, systemConfig };
-    await printValue(session.context, session.format, flags.showOrigin === true ? { ...shown, origins: Object.fromEntries(Object.entries(origins).map(([key, o]) => [key, describe(o)])) } : shown);
+    await printValue(
+      session.context,
+      session.format,
+      flags.showOrigin === true ? { ...shown, origins: Object.fromEntries(Object.entries(origins).map(([key, o]) => [key, describe(o)])) } : shown,
+    );
     return exitCodes.ok;
   }
-  const rows = [...Object.entries(settings).map(([key, value]) => ({ key, value })), ...Object.entries(systemConfig).map(([key, value]) => ({ key: `systemConfig.${key}`, value }))];
-  const text = (value: unknown): string => (typeof value === "object" ? JSON.stringify(value) : String(value));
+  const rows = [
+    ...Object.entries(settings).map(([key, value]) => ({ key, value })),
+    ...Object.entries(systemConfig).map(([key, value]) => ({ key: `systemConfig.${key}`, value })),
+  ];
+  const text = textOf;
   session.context.stdout.write(
     renderTable(rows, [
       { title: "KEY", value: (r) => r.key },
@@ -32,8 +40,12 @@ export async function viewConfig(session: Session, flags: StartFlags & { showOri
 /** @throws CONFIG, with file:line:column for every problem */
 export async function validateConfig(session: Session, file: string): Promise<number> {
   const config = await loadConfigFile(file);
-  if (session.format === "json" || session.format === "yaml") await printValue(session.context, session.format, { valid: true, file, nodes: config.nodes.length });
-  else session.context.stdout.write(`${file} is right: ${config.head === undefined ? "" : "a head, "}${config.nodes.length} node${config.nodes.length === 1 ? "" : "s"}, ${Object.keys(config.systemConfig).length} settings\n`);
+  if (session.format === "json" || session.format === "yaml")
+    await printValue(session.context, session.format, { valid: true, file, nodes: config.nodes.length });
+  else
+    session.context.stdout.write(
+      `${file} is right: ${config.head === undefined ? "" : "a head, "}${config.nodes.length} node${config.nodes.length === 1 ? "" : "s"}, ${Object.keys(config.systemConfig).length} settings\n`,
+    );
   return exitCodes.ok;
 }
 

@@ -17,7 +17,9 @@ interface Check {
 export async function healthCheck(session: Session): Promise<number> {
   const { context } = session;
   const target = findTarget(session);
-  const report = await withConnection(session, target, async ({ gcs }) => statusReport(await gcs.status({}, { retry: true, timeoutMs: 5_000 }), context.clock.wallMs()));
+  const report = await withConnection(session, target, async ({ gcs }) =>
+    statusReport(await gcs.status({}, { retry: true, timeoutMs: 5_000 }), context.clock.wallMs()),
+  );
   const alive = report.nodes.filter((n) => n.state === "ALIVE");
   const checks: Check[] = [
     { name: "gcs", ok: true, detail: `${report.gcsAddress} answers (pid ${report.gcsPid})` },
@@ -34,6 +36,13 @@ export async function healthCheck(session: Session): Promise<number> {
   }
   const healthy = checks.every((c) => c.ok);
   if (session.format === "json" || session.format === "yaml") await printValue(context, session.format, { healthy, checks });
-  else if (session.flags.quiet !== true) context.stdout.write(renderTable(checks, [{ title: "CHECK", value: (c) => c.name }, { title: "RESULT", value: (c) => (c.ok ? "ok" : "FAILED") }, { title: "DETAIL", value: (c) => c.detail }]));
+  else if (session.flags.quiet !== true)
+    context.stdout.write(
+      renderTable(checks, [
+        { title: "CHECK", value: (c) => c.name },
+        { title: "RESULT", value: (c) => (c.ok ? "ok" : "FAILED") },
+        { title: "DETAIL", value: (c) => c.detail },
+      ]),
+    );
   return healthy ? exitCodes.ok : exitCodes.failed;
 }

@@ -39,7 +39,9 @@ export async function submit(session: Session, command: readonly string[], flags
     ...quantityOf("entrypoint_num_cpus", "--entrypoint-num-cpus", flags.entrypointNumCpus),
     ...quantityOf("entrypoint_num_gpus", "--entrypoint-num-gpus", flags.entrypointNumGpus),
     ...(flags.entrypointMemory === undefined ? {} : { entrypoint_memory: parseSize(flags.entrypointMemory, "--entrypoint-memory") }),
-    ...(flags.entrypointResources === undefined ? {} : { entrypoint_resources: parseJsonObject(flags.entrypointResources, "--entrypoint-resources") }),
+    ...(flags.entrypointResources === undefined
+      ? {}
+      : { entrypoint_resources: parseJsonObject(flags.entrypointResources, "--entrypoint-resources") }),
     ...(flags.entrypointLabelSelector === undefined ? {} : { entrypoint_label_selector: parseLabels(flags.entrypointLabelSelector) }),
   };
   const client = await openDashboard(session);
@@ -61,7 +63,12 @@ export async function submit(session: Session, command: readonly string[], flags
   }
   session.say(`job ${id} submitted`);
   const out = structured ? session.context.stderr : session.context.stdout;
-  const log = PreambleSplitter.forJob(id, body.entrypoint, (text) => (session.flags.verbose === true ? session.context.stderr.write(text) : undefined), (text) => out.write(text));
+  const log = PreambleSplitter.forJob(
+    id,
+    body.entrypoint,
+    (text) => (session.flags.verbose === true ? session.context.stderr.write(text) : undefined),
+    (text) => out.write(text),
+  );
   const job = await follow(session, client, id, (text) => log.write(text)).finally(() => log.end());
   if (structured) await printValue(session.context, session.format, job);
   return verdict(session, id, job);
@@ -80,7 +87,8 @@ export function quote(word: string): string {
 }
 
 async function readRuntimeEnv(flags: SubmitFlags): Promise<Record<string, unknown>> {
-  if (flags.runtimeEnv !== undefined && flags.runtimeEnvJson !== undefined) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--runtime-env and --runtime-env-json exclude each other");
+  if (flags.runtimeEnv !== undefined && flags.runtimeEnvJson !== undefined)
+    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--runtime-env and --runtime-env-json exclude each other");
   if (flags.runtimeEnvJson !== undefined) return parseJsonObject(flags.runtimeEnvJson, "--runtime-env-json");
   if (flags.runtimeEnv === undefined) return {};
   const { parseDocument, LineCounter } = await import("yaml");
@@ -98,7 +106,8 @@ async function readRuntimeEnv(flags: SubmitFlags): Promise<Record<string, unknow
     throw new CliFailure(exitCodes.usage, "CONFIG", `${flags.runtimeEnv}:${line}:${col}: ${problem.message}`);
   }
   const value: unknown = document.toJS() ?? {};
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new CliFailure(exitCodes.usage, "CONFIG", `${flags.runtimeEnv}:1:1: a runtime environment is a map of keys`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new CliFailure(exitCodes.usage, "CONFIG", `${flags.runtimeEnv}:1:1: a runtime environment is a map of keys`);
   return value as Record<string, unknown>;
 }
 
@@ -133,11 +142,21 @@ async function withDeadline<T>(session: Session, id: string, wait: (signal: Abor
   const timer =
     timeoutMs === undefined
       ? undefined
-      : context.clock.after(timeoutMs, () => late.abort(new CliFailure(exitCodes.timeout, "TIMEOUT", `job ${id} has not ended after ${session.flags.timeout}; it goes on`, `follow it with: tray job logs -f ${id}`)));
+      : context.clock.after(timeoutMs, () =>
+          late.abort(
+            new CliFailure(
+              exitCodes.timeout,
+              "TIMEOUT",
+              `job ${id} has not ended after ${session.flags.timeout}; it goes on`,
+              `follow it with: tray job logs -f ${id}`,
+            ),
+          ),
+        );
   try {
     return await wait(AbortSignal.any([context.interruption, late.signal]));
   } catch (error) {
-    if (error instanceof Interrupted) session.say(`\njob ${id} goes on. Follow it with: tray job logs -f ${id}          Stop it with: tray job stop ${id}`);
+    if (error instanceof Interrupted)
+      session.say(`\njob ${id} goes on. Follow it with: tray job logs -f ${id}          Stop it with: tray job stop ${id}`);
     throw error;
   } finally {
     timer?.cancel();

@@ -1,3 +1,4 @@
+import { textOf } from "@tray/common";
 // tray list KIND and tray get KIND ID, straight from the GCS and the raylets.
 import { type ActorInfo, ActorState, fromFixedPoint, type JobInfo, NodeState, type WorkerInfo } from "@tray/protocol";
 import { type Connection, withConnection } from "../connection.js";
@@ -21,7 +22,10 @@ interface Kind {
   readonly columns: readonly Column<Item>[];
 }
 
-const text = (key: string) => (item: Item): string => (item[key] === null || item[key] === undefined || item[key] === "" ? "-" : String(item[key]));
+const text =
+  (key: string) =>
+  (item: Item): string =>
+    item[key] === null || item[key] === undefined || item[key] === "" ? "-" : textOf(item[key]);
 const column = (title: string, key: string, wide = false): Column<Item> => ({ title, value: text(key), wide });
 const idColumn = (title: string, key: string): Column<Item> => ({ title, value: text(key) });
 
@@ -42,17 +46,43 @@ export const kinds: Readonly<Record<string, Kind>> = {
   actors: {
     idKey: "actorId",
     read: async ({ gcs }) => (await gcs.listActors({ limit: 10_000, namedOnly: false, namespace: "" }, { retry: true })).actors.map(actorItem),
-    columns: [idColumn("ACTOR ID", "actorId"), column("CLASS", "className"), column("NAME", "name"), column("STATE", "state"), column("PID", "pid"), { title: "NODE", value: (a) => shortId(text("nodeId")(a)) }, column("RESTARTS", "numRestarts"), column("JOB", "jobId"), column("NAMESPACE", "namespace", true)],
+    columns: [
+      idColumn("ACTOR ID", "actorId"),
+      column("CLASS", "className"),
+      column("NAME", "name"),
+      column("STATE", "state"),
+      column("PID", "pid"),
+      { title: "NODE", value: (a) => shortId(text("nodeId")(a)) },
+      column("RESTARTS", "numRestarts"),
+      column("JOB", "jobId"),
+      column("NAMESPACE", "namespace", true),
+    ],
   },
   workers: {
     idKey: "workerId",
     read: readWorkers,
-    columns: [idColumn("WORKER ID", "workerId"), { title: "NODE", value: (w) => shortId(text("nodeId")(w)) }, column("PID", "pid"), column("KIND", "kind"), column("STATE", "state"), column("TASK", "taskName"), column("ACTOR", "actorId", true), column("JOB", "jobId", true)],
+    columns: [
+      idColumn("WORKER ID", "workerId"),
+      { title: "NODE", value: (w) => shortId(text("nodeId")(w)) },
+      column("PID", "pid"),
+      column("KIND", "kind"),
+      column("STATE", "state"),
+      column("TASK", "taskName"),
+      column("ACTOR", "actorId", true),
+      column("JOB", "jobId", true),
+    ],
   },
   jobs: {
     idKey: "jobId",
     read: readJobs,
-    columns: [column("JOB", "jobId"), column("SUBMISSION", "submissionId"), column("TYPE", "type"), column("STATUS", "status"), column("STARTED", "startTime"), column("ENTRYPOINT", "entrypoint")],
+    columns: [
+      column("JOB", "jobId"),
+      column("SUBMISSION", "submissionId"),
+      column("TYPE", "type"),
+      column("STATUS", "status"),
+      column("STARTED", "startTime"),
+      column("ENTRYPOINT", "entrypoint"),
+    ],
   },
 };
 
@@ -61,10 +91,13 @@ const notYet = ["tasks", "objects", "placement-groups", "runtime-envs"];
 export async function list(session: Session, kindName: string, flags: ListFlags): Promise<void> {
   const kind = kindOf(kindName);
   const limit = flags.limit === undefined ? 100 : Number(flags.limit);
-  if (!Number.isInteger(limit) || limit < 0) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--limit: '${flags.limit}' is not a number of rows`);
+  if (!Number.isInteger(limit) || limit < 0)
+    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--limit: '${flags.limit}' is not a number of rows`);
   const filters = (flags.filter ?? []).map(parseFilter);
   const items = await withConnection(session, findTarget(session), (c) => kind.read(c, session.context.clock.wallMs()));
-  const matching = items.filter((item) => filters.every((f) => matches(item, f))).sort((a, b) => (text(kind.idKey)(a) < text(kind.idKey)(b) ? -1 : 1));
+  const matching = items
+    .filter((item) => filters.every((f) => matches(item, f)))
+    .sort((a, b) => (text(kind.idKey)(a) < text(kind.idKey)(b) ? -1 : 1));
   await printListing(session.context, flags.detail === true && session.format === "table" ? "wide" : session.format, {
     items: matching.slice(0, limit),
     total: matching.length,
@@ -81,17 +114,25 @@ export async function get(session: Session, kindName: string, id: string): Promi
   const items = await withConnection(session, findTarget(session), (c) => kind.read(c, session.context.clock.wallMs()));
   const keys = [kind.idKey, "submissionId", "name", "nodeName"];
   const exact = items.filter((item) => keys.some((key) => item[key] === id));
-  const found = exact.length > 0 ? exact : items.filter((item) => id.length >= 4 && String(item[kind.idKey] ?? "").startsWith(id));
+  const found = exact.length > 0 ? exact : items.filter((item) => id.length >= 4 && textOf(item[kind.idKey] ?? "").startsWith(id));
   const singular = plural.replace(/s$/, "");
-  if (found.length > 1) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `${found.length} ${plural} begin with ${id}`, "write more of the id");
-  if (found[0] === undefined) throw new CliFailure(exitCodes.notFound, "NOT_FOUND", `there is no ${singular} ${id}`, `see them all with: tray list ${plural}`);
+  if (found.length > 1)
+    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `${found.length} ${plural} begin with ${id}`, "write more of the id");
+  if (found[0] === undefined)
+    throw new CliFailure(exitCodes.notFound, "NOT_FOUND", `there is no ${singular} ${id}`, `see them all with: tray list ${plural}`);
   await printValue(session.context, session.format, found[0]);
 }
 
 function kindOf(name: string): Kind {
   const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
   if (kind !== undefined) return kind;
-  if (notYet.includes(name)) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `this version of tray does not list ${name}`, `it lists ${Object.keys(kinds).join(", ")}`);
+  if (notYet.includes(name))
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `this version of tray does not list ${name}`,
+      `it lists ${Object.keys(kinds).join(", ")}`,
+    );
   throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `there is no kind '${name}'`, `kinds are ${Object.keys(kinds).join(", ")}`);
 }
 
@@ -104,17 +145,23 @@ export interface Filter {
 /** "state=ALIVE", "state!=DEAD"; keys in camelCase, kebab-case or snake_case. */
 export function parseFilter(filter: string): Filter {
   const match = /^([A-Za-z][A-Za-z0-9_-]*)(!?=)(.*)$/s.exec(filter);
-  if (match === null) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--filter: '${filter}' is not a filter`, "write key=value or key!=value");
+  if (match === null)
+    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--filter: '${filter}' is not a filter`, "write key=value or key!=value");
   const key = (match[1] as string).replace(/[-_]([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
   return { key, negated: match[2] === "!=", value: match[3] as string };
 }
 
 export function matches(item: Item, filter: Filter): boolean {
   if (!(filter.key in item)) {
-    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--filter: there is no key '${filter.key}'`, `keys are ${Object.keys(item).join(", ")}`);
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `--filter: there is no key '${filter.key}'`,
+      `keys are ${Object.keys(item).join(", ")}`,
+    );
   }
   const actual = item[filter.key];
-  const same = actual !== null && actual !== undefined && String(actual).toLowerCase() === filter.value.toLowerCase();
+  const same = actual !== null && actual !== undefined && textOf(actual).toLowerCase() === filter.value.toLowerCase();
   return same !== filter.negated;
 }
 
@@ -172,7 +219,10 @@ interface Submission {
 }
 
 async function readJobs({ gcs }: Connection): Promise<Item[]> {
-  const [{ jobs }, { entries }] = await Promise.all([gcs.listJobs({}, { retry: true }), gcs.kvList({ namespace: "submissions", prefix: "", values: true }, { retry: true })]);
+  const [{ jobs }, { entries }] = await Promise.all([
+    gcs.listJobs({}, { retry: true }),
+    gcs.kvList({ namespace: "submissions", prefix: "", values: true }, { retry: true }),
+  ]);
   const submissions = entries.map((e) => JSON.parse(e.value.toString("utf8")) as Submission);
   const driverOf = (id: string): JobInfo | undefined => jobs.filter((j) => j.submissionId === id).at(-1);
   const known = new Set(submissions.map((s) => s.submissionId));

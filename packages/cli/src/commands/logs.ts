@@ -40,7 +40,12 @@ export async function logs(session: Session, file: string | undefined, flags: Lo
       });
       return exitCodes.ok;
     }
-    const found = files.find((f) => f.file === file) ?? one(files.filter((f) => f.file.startsWith(file)), file);
+    const found =
+      files.find((f) => f.file === file) ??
+      one(
+        files.filter((f) => f.file.startsWith(file)),
+        file,
+      );
     await print(session, connection, found, flags);
     return exitCodes.ok;
   });
@@ -49,14 +54,24 @@ export async function logs(session: Session, file: string | undefined, flags: Lo
 function one(files: readonly LogFile[], wanted: string): LogFile {
   const [first] = files;
   if (first === undefined) throw new CliFailure(exitCodes.notFound, "NOT_FOUND", `there is no log file ${wanted}`, "see them all with: tray logs");
-  if (new Set(files.map((f) => f.file)).size > 1) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `${wanted} could be ${files.slice(0, 5).map((f) => f.file).join(", ")}`, "write more of the name");
+  if (new Set(files.map((f) => f.file)).size > 1)
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `${wanted} could be ${files
+        .slice(0, 5)
+        .map((f) => f.file)
+        .join(", ")}`,
+      "write more of the name",
+    );
   return first;
 }
 
 async function readFiles(connection: Connection, node: string | undefined): Promise<LogFile[]> {
   const { nodes } = await connection.gcs.listNodes({}, { retry: true });
   const wanted = nodes.filter((n) => n.state === NodeState.ALIVE && (node === undefined || n.nodeName === node || n.nodeId.startsWith(node)));
-  if (node !== undefined && wanted.length === 0) throw new CliFailure(exitCodes.notFound, "NOT_FOUND", `there is no living node ${node}`, "see them all with: tray list nodes");
+  if (node !== undefined && wanted.length === 0)
+    throw new CliFailure(exitCodes.notFound, "NOT_FOUND", `there is no living node ${node}`, "see them all with: tray list nodes");
   const seen = new Set<string>(); // nodes of one machine share a directory
   const out: LogFile[] = [];
   for (const n of wanted) {
@@ -76,7 +91,8 @@ async function print(session: Session, connection: Connection, log: LogFile, fla
   const raylet = connection.raylet(log.raylet);
   const decoder = new StringDecoder("utf8");
   const lines = flags.tail === undefined ? undefined : Number(flags.tail);
-  if (lines !== undefined && (!Number.isInteger(lines) || lines < 0)) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--tail: '${flags.tail}' is not a number of lines`);
+  if (lines !== undefined && (!Number.isInteger(lines) || lines < 0))
+    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--tail: '${flags.tail}' is not a number of lines`);
   let offset = 0;
   let kept = "";
   const deadline = session.timeoutMs === undefined ? Number.POSITIVE_INFINITY : context.clock.now() + session.timeoutMs;

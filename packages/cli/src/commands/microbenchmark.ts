@@ -37,7 +37,20 @@ export async function microbenchmark(session: Session, flags: { filter?: string 
     signal: context.interruption,
     onResult: (result) => {
       results.push(result);
-      if (!structured) context.stdout.write(renderTable([result], [{ title: "", value: (r) => r.name.padEnd(48) }, { title: "", value: (r) => `${Math.round(r.perSecond).toLocaleString("en")} ${r.unit}` }, { title: "", value: (r) => r.detail ?? "" }]).split("\n").slice(1).join("\n"));
+      if (!structured)
+        context.stdout.write(
+          renderTable(
+            [result],
+            [
+              { title: "", value: (r) => r.name.padEnd(48) },
+              { title: "", value: (r) => `${Math.round(r.perSecond).toLocaleString("en")} ${r.unit}` },
+              { title: "", value: (r) => r.detail ?? "" },
+            ],
+          )
+            .split("\n")
+            .slice(1)
+            .join("\n"),
+        );
     },
   });
   if (structured) await printValue(context, session.format, { items: results, total: results.length, truncated: false });
@@ -48,7 +61,11 @@ function addressOf(session: Session): { address?: string } {
   try {
     return { address: findTarget(session).address };
   } catch (error) {
-    if ((error instanceof CliFailure && error.exitCode === exitCodes.unreachable && session.flags.address === undefined) || isTrayError(error, "NOT_FOUND")) return {};
+    if (
+      (error instanceof CliFailure && error.exitCode === exitCodes.unreachable && session.flags.address === undefined) ||
+      isTrayError(error, "NOT_FOUND")
+    )
+      return {};
     throw error;
   }
 }

@@ -87,7 +87,11 @@ export async function resolveStart(flags: StartFlags, context: Pick<CliContext, 
   const nodes = sections.map((section, i): ResolvedNode => {
     const isHead = headFirst && i === 0 && flags.address === undefined;
     const values = { ...section, ...(isHead ? file?.head : {}) };
-    const defaults: NodeSettings = { dataDir: defaultDataDir, logLevel: "info", ...(isHead ? { port: defaultPort, dashboardHost: "127.0.0.1", dashboardPort: defaultDashboardPort } : {}) };
+    const defaults: NodeSettings = {
+      dataDir: defaultDataDir,
+      logLevel: "info",
+      ...(isHead ? { port: defaultPort, dashboardHost: "127.0.0.1", dashboardPort: defaultDashboardPort } : {}),
+    };
     const resolved = resolveSettings<NodeSettings>({
       // What names one node must not name them all.
       flags: i === 0 ? flagValues : { ...flagValues, nodeName: undefined },
@@ -129,7 +133,12 @@ function number(text: string | undefined, flag: string, max = Number.POSITIVE_IN
   const value = Number(text);
   const isPort = Number.isFinite(max);
   if (text.trim() === "" || !Number.isFinite(value) || value < 0 || value > max || (isPort && !Number.isInteger(value))) {
-    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `${flag}: '${text}' is not a ${isPort ? "port" : "number"}`, isPort ? "write a number from 0 to 65535" : "write a number that is not negative");
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `${flag}: '${text}' is not a ${isPort ? "port" : "number"}`,
+      isPort ? "write a number from 0 to 65535" : "write a number that is not negative",
+    );
   }
   return value;
 }
@@ -139,7 +148,8 @@ export function parseLabels(text: string): Record<string, string> {
   const out: Record<string, string> = {};
   for (const part of text.split(",").filter((p) => p !== "")) {
     const at = part.indexOf("=");
-    if (at <= 0) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--labels: '${part}' is not a label`, "write --labels key=value,key2=value2");
+    if (at <= 0)
+      throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--labels: '${part}' is not a label`, "write --labels key=value,key2=value2");
     out[part.slice(0, at).trim()] = part.slice(at + 1).trim();
   }
   return out;
@@ -148,7 +158,13 @@ export function parseLabels(text: string): Record<string, string> {
 function quantities(json: string): Record<string, number> {
   const value = parseJsonObject(json, "--resources");
   for (const [name, amount] of Object.entries(value)) {
-    if (typeof amount !== "number" || !(amount >= 0)) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--resources: ${name} is ${JSON.stringify(amount)}, not a quantity`, `write --resources '{"${name}": 1}'`);
+    if (typeof amount !== "number" || !(amount >= 0))
+      throw new CliFailure(
+        exitCodes.usage,
+        "INVALID_ARGUMENT",
+        `--resources: ${name} is ${JSON.stringify(amount)}, not a quantity`,
+        `write --resources '{"${name}": 1}'`,
+      );
   }
   return value as Record<string, number>;
 }

@@ -5,7 +5,12 @@ const first = "2026-11-23 01:33:18,387\tINFO job-supervisor -- Runtime env is se
 
 function split(pieces: readonly string[], entrypoint = "echo a\necho b"): { talk: string; data: string } {
   const out = { talk: "", data: "" };
-  const splitter = PreambleSplitter.forJob("j", entrypoint, (t) => (out.talk += t), (t) => (out.data += t));
+  const splitter = PreambleSplitter.forJob(
+    "j",
+    entrypoint,
+    (t) => (out.talk += t),
+    (t) => (out.data += t),
+  );
   for (const piece of pieces) splitter.write(piece);
   splitter.end();
   return out;

@@ -12,7 +12,13 @@ export async function run(session: Session, file: string, args: readonly string[
   const { context, flags } = session;
   const path = resolve(context.cwd, file);
   if (!existsSync(path)) throw new CliFailure(exitCodes.notFound, "NOT_FOUND", `there is no file ${file}`);
-  if (!/\.[cm]?[jt]sx?$/.test(path)) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `${file} is neither TypeScript nor JavaScript`, "other programs are run as they are: TRAY_ADDRESS tells them where the cluster is");
+  if (!/\.[cm]?[jt]sx?$/.test(path))
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      `${file} is neither TypeScript nor JavaScript`,
+      "other programs are run as they are: TRAY_ADDRESS tells them where the cluster is",
+    );
   const env: Record<string, string | undefined> = { ...context.env, NODE_PATH: nodePath(context.env["NODE_PATH"], context.binDir) };
   // Only what was said on the command line: the driver looks for a cluster by itself, and may start one of its own.
   if (flags.address !== undefined) env["TRAY_ADDRESS"] = findTarget(session).address;
@@ -46,6 +52,7 @@ function nodePath(own: string | undefined, binDir: string): string {
 
 /** `node_modules` that this package is installed in; in the repository, where it is linked from. */
 function modulesDirOf(packageDir: string): string {
-  for (let dir = packageDir; dirname(dir) !== dir; dir = dirname(dir)) if (existsSync(join(dir, "node_modules", "tray", "package.json"))) return join(dir, "node_modules");
+  for (let dir = packageDir; dirname(dir) !== dir; dir = dirname(dir))
+    if (existsSync(join(dir, "node_modules", "tray", "package.json"))) return join(dir, "node_modules");
   return dirname(packageDir);
 }

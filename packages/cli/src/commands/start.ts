@@ -2,6 +2,7 @@
 import {
   commandsIn,
   ensureTokenFile,
+  gcsAddressOf,
   headSession,
   isRunning,
   liveSessionNames,
@@ -22,6 +23,7 @@ import {
   tokenSource,
 } from "@tray/node-launcher";
 import { hostname } from "node:os";
+import { withConnection } from "../connection.js";
 import { CliFailure, exitCodes } from "../failure.js";
 import { checkAddress, type Session } from "../globals.js";
 import { printValue } from "../output/format.js";
@@ -36,12 +38,23 @@ export async function start(session: Session, flags: StartFlags, version: string
   const resolved = await resolveStart({ ...flags, ...session.flags }, context);
   const first = resolved.nodes[0];
   if (first === undefined || (!first.isHead && first.settings.address === undefined)) {
-    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "say what to start", "a new cluster: tray start --head          a node of one: tray start --address HOST:PORT");
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      "say what to start",
+      "a new cluster: tray start --head          a node of one: tray start --address HOST:PORT",
+    );
   }
   if (flags.head === true && session.flags.address !== undefined) {
-    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--head and --address exclude each other", "a head is a new cluster; --address joins one");
+    throw new CliFailure(
+      exitCodes.usage,
+      "INVALID_ARGUMENT",
+      "--head and --address exclude each other",
+      "a head is a new cluster; --address joins one",
+    );
   }
-  if (first.settings.autoscalingConfig !== undefined) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--autoscaling-config: this version of tray has no autoscaler");
+  if (first.settings.autoscalingConfig !== undefined)
+    throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--autoscaling-config: this version of tray has no autoscaler");
   const live = liveSessionNames();
   removeStaleArenas((name) => live.has(name));
   const block = first.settings.block === true;
@@ -73,18 +86,41 @@ async function planFor(session: Session, node: ResolvedNode, resolved: ResolvedS
       // A new supervisor takes over what still lives, so the old one must not restart things beside it.
       if (present.node.supervisorPid !== undefined) signalProcess(present.node.supervisorPid, "SIGKILL");
       session.say(`continuing the cluster of session ${present.node.plan.sessionName}, whose head had died`);
-      return { ...present.node.plan, commands, endWithStarter: block };
+      // Its nodes look for it where it served, though the plan may have said "any port".
+      const { gcs, ...plan } = present.node.plan;
+      return {
+        ...plan,
+        ...(gcs === undefined ? {} : { gcs: { ...gcs, listen: withPortOf(gcs.listen, gcsAddressOf(present.node)) } }),
+        commands,
+        endWithStarter: block,
+      };
     }
   }
   const gcsAddress = node.isHead ? undefined : (joins ?? settings.address);
   if (gcsAddress !== undefined) checkAddress(gcsAddress);
   const nodeIp = settings.nodeIp ?? (gcsAddress === undefined ? ownAddress() : await routeTo(gcsAddress));
   const layout = chooseLayout(session, node, gcsAddress);
-  const lookup = { env: context.env, homeDir: context.homeDir, tokenFile: settings.tokenFile === context.env["TRAY_AUTH_TOKEN_PATH"] ? undefined : settings.tokenFile };
+  const lookup = {
+    env: context.env,
+    homeDir: context.homeDir,
+    tokenFile: settings.tokenFile === context.env["TRAY_AUTH_TOKEN_PATH"] ? undefined : settings.tokenFile,
+  };
   const clusterTokenFile = gcsAddress === undefined ? undefined : tokenFileFor(settings.dataDir, gcsAddress);
   if (!node.isHead && readToken(tokenSource({ ...lookup, clusterTokenFile })) === undefined) {
-    throw new CliFailure(exitCodes.unauthenticated, "AUTHENTICATION", "there is no token to join with", `copy ~/.tray/auth_token from the head of ${gcsAddress}, or set TRAY_AUTH_TOKEN`);
+    throw new CliFailure(
+      exitCodes.unauthenticated,
+      "AUTHENTICATION",
+      "there is no token to join with",
+      `copy ~/.tray/auth_token from the head of ${gcsAddress}, or set TRAY_AUTH_TOKEN`,
+    );
   }
+  // Asked before anything is started: a wrong address, token or version is one clear line at once, not a raylet's end after its time to connect.
+  if (gcsAddress !== undefined && joins === undefined)
+    await withConnection(
+      session,
+      { address: gcsAddress, token: readToken(tokenSource({ ...lookup, clusterTokenFile })), local: undefined },
+      async () => {},
+    );
   const options = {
     node: layout,
     commands,
@@ -109,6 +145,8 @@ async function planFor(session: Session, node: ResolvedNode, resolved: ResolvedS
   return planNode(options, { head: { port: settings.port ?? 0, dashboard: await dashboardOf(node) } });
 }
 
+const withPortOf = (listen: string, served: string): string => listen.slice(0, listen.lastIndexOf(":")) + served.slice(served.lastIndexOf(":"));
+
 /** The default port gives way to a free one when something else (another head) has it; a port that was asked for does not. */
 async function dashboardOf(node: ResolvedNode): Promise<{ host: string; port: number }> {
   const host = node.settings.dashboardHost ?? "127.0.0.1";
@@ -126,14 +164,22 @@ async function routeTo(gcsAddress: string): Promise<string> {
 function chooseLayout({ context }: Session, node: ResolvedNode, gcsAddress: string | undefined): NodeLayout {
   const { dataDir, nodeName } = node.settings;
   const here = listLocalNodes(dataDir).filter(isRunning);
-  const mate = gcsAddress === undefined ? undefined : here.find((n) => n.plan.raylet.gcsAddress === gcsAddress || n.gcs?.address === gcsAddress || samePort(n.gcs?.address, gcsAddress));
+  const mate =
+    gcsAddress === undefined
+      ? undefined
+      : here.find((n) => n.plan.raylet.gcsAddress === gcsAddress || n.gcs?.address === gcsAddress || samePort(n.gcs?.address, gcsAddress));
   const session: SessionLayout = mate?.layout.session ?? sessionLayout(dataDir, newSessionName(context.clock.wallMs(), context.random));
   const taken = new Set(here.filter((n) => n.layout.session.name === session.name).map((n) => n.layout.nodeName));
-  const base = nodeName ?? hostname().replace(/[^A-Za-z0-9_.-]/g, "-").slice(0, 60);
+  const base =
+    nodeName ??
+    hostname()
+      .replace(/[^A-Za-z0-9_.-]/g, "-")
+      .slice(0, 60);
   if (!/^[A-Za-z0-9_.-]+$/.test(base) || base.startsWith(".")) {
     throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `node name '${base}' is not a plain name`, "use letters, digits, and _ . -");
   }
-  if (nodeName !== undefined && taken.has(nodeName)) throw new CliFailure(exitCodes.conflict, "NAME_TAKEN", `a node named ${nodeName} runs here already`, "choose another --node-name");
+  if (nodeName !== undefined && taken.has(nodeName))
+    throw new CliFailure(exitCodes.conflict, "NAME_TAKEN", `a node named ${nodeName} runs here already`, "choose another --node-name");
   let name = base;
   for (let i = 2; taken.has(name); i++) name = `${base}-${i}`;
   return nodeLayout(session, name);
@@ -169,7 +215,9 @@ async function announce(session: Session, node: ResolvedNode, plan: NodePlan, st
   const tokenFile = plan.raylet.tokenFile ?? "-";
   const shown = tokenFile.startsWith(`${context.homeDir}/`) ? `~${tokenFile.slice(context.homeDir.length)}` : tokenFile;
   if (!node.isHead) {
-    context.stdout.write(`tray ${version} node ${plan.nodeName} joined ${report.gcsAddress} (node ${report.nodeId.slice(0, 8)})\n  Logs  ${logsDir}\nStop:  tray stop\n`);
+    context.stdout.write(
+      `tray ${version} node ${plan.nodeName} joined ${report.gcsAddress} (node ${report.nodeId.slice(0, 8)})\n  Logs  ${logsDir}\nStop:  tray stop\n`,
+    );
     return;
   }
   context.stdout.write(

@@ -86,7 +86,13 @@ async function waitForNodes(session: Session, connection: Connection, wanted: nu
   for (;;) {
     const alive = report.nodes.filter((n) => n.state === "ALIVE").length;
     if (alive >= wanted) return report;
-    if (clock.now() >= deadline) throw new CliFailure(exitCodes.timeout, "TIMEOUT", `${alive} of ${wanted} nodes are alive after ${session.flags.timeout}`, "add nodes with: tray start --address " + report.gcsAddress);
+    if (clock.now() >= deadline)
+      throw new CliFailure(
+        exitCodes.timeout,
+        "TIMEOUT",
+        `${alive} of ${wanted} nodes are alive after ${session.flags.timeout}`,
+        "add nodes with: tray start --address " + report.gcsAddress,
+      );
     await sleep(clock, waitPollMs, interruption);
     report = await readStatus(session, connection);
   }
@@ -94,7 +100,9 @@ async function waitForNodes(session: Session, connection: Connection, wanted: nu
 
 export function statusReport(status: ClusterStatus, nowMs: number): StatusReport {
   const nodes = status.nodes.flatMap((n) => nodeReport(n, nowMs) ?? []);
-  nodes.sort((a, b) => Number(b.isHead) - Number(a.isHead) || Number(a.state === "DEAD") - Number(b.state === "DEAD") || (a.nodeName < b.nodeName ? -1 : 1));
+  nodes.sort(
+    (a, b) => Number(b.isHead) - Number(a.isHead) || Number(a.state === "DEAD") - Number(b.state === "DEAD") || (a.nodeName < b.nodeName ? -1 : 1),
+  );
   return {
     sessionName: status.sessionName,
     gcsAddress: status.gcsAddress,
@@ -163,7 +171,10 @@ export function renderStatus(report: StatusReport, full: boolean, nowMs: number)
   const table = renderTable(report.nodes, [
     { title: "NODE", value: (n) => n.nodeName },
     { title: "STATE", value: (n) => n.state },
-    { title: "CPU", value: (n) => alive(n, `${n.memory.totalBytes > 0 ? quantity(n.resources.used["CPU"] ?? 0) : "?"}/${quantity(n.resources.total["CPU"] ?? 0)}`) },
+    {
+      title: "CPU",
+      value: (n) => alive(n, `${n.memory.totalBytes > 0 ? quantity(n.resources.used["CPU"] ?? 0) : "?"}/${quantity(n.resources.total["CPU"] ?? 0)}`),
+    },
     { title: "MEMORY", value: (n) => alive(n, usedOfTotal(n.memory.usedBytes, n.memory.totalBytes)) },
     { title: "OBJECTS", value: (n) => alive(n, usedOfTotal(n.objectStore.usedBytes, n.objectStore.capacityBytes)) },
     { title: "WORKERS", value: (n) => alive(n, String(n.workers)) },
@@ -207,5 +218,7 @@ export function describeDemand(demand: DemandReport): string {
 
 function otherResources(node: NodeReport): string {
   const names = Object.keys(node.resources.total).filter((name) => name !== "CPU" && name !== "memory" && name !== "object_store_memory");
-  return names.length === 0 ? "-" : names.map((name) => `${name} ${quantity(node.resources.used[name] ?? 0)}/${quantity(node.resources.total[name] ?? 0)}`).join(" ");
+  return names.length === 0
+    ? "-"
+    : names.map((name) => `${name} ${quantity(node.resources.used[name] ?? 0)}/${quantity(node.resources.total[name] ?? 0)}`).join(" ");
 }

@@ -52,18 +52,28 @@ export async function printValue(context: CliContext, format: Format, value: unk
 export function renderTable<T>(items: readonly T[], columns: readonly Column<T>[]): string {
   const rows = [columns.map((c) => c.title), ...items.map((item) => columns.map((c) => c.value(item)))];
   const widths = columns.map((_, i) => Math.max(...rows.map((row) => width(row[i] ?? ""))));
-  return rows.map((row) => `${row.map((cell, i) => (i === row.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - width(cell)))).join("  ").trimEnd()}\n`).join("");
+  return rows
+    .map(
+      (row) =>
+        `${row
+          .map((cell, i) => (i === row.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - width(cell))))
+          .join("  ")
+          .trimEnd()}\n`,
+    )
+    .join("");
 }
 
 export function renderRecord(value: unknown): string {
   if (typeof value !== "object" || value === null) return `${String(value)}\n`;
   const entries = Object.entries(value);
   const longest = Math.max(0, ...entries.map(([key]) => key.length));
-  return entries.map(([key, v]) => `${key.padEnd(longest)}  ${typeof v === "object" && v !== null ? JSON.stringify(v) : String(v ?? "-")}\n`).join("");
+  return entries
+    .map(([key, v]) => `${key.padEnd(longest)}  ${typeof v === "object" && v !== null ? JSON.stringify(v) : String(v ?? "-")}\n`)
+    .join("");
 }
 
 /** Columns that a text takes; what colours it is not counted. */
 function width(text: string): number {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one
-  return [...text.replace(/\u001b\[[0-9;]*m/g, "")].length;
+  return Array.from(text.replace(/\u001b\[[0-9;]*m/g, "")).length;
 }

@@ -32,7 +32,10 @@ export function collectFiles(root: string, excludes: readonly string[] = []): Pa
 function visit(root: string, dir: string, inherited: readonly Rules[], above: ReadonlySet<string>, out: PackageFile[]): void {
   const absolute = join(root, dir);
   const names = readdirSync(absolute);
-  const rules = [...inherited, ...ignoreFiles.filter((f) => names.includes(f)).map((f) => ({ base: dir, rules: ignore().add(readFileSync(join(absolute, f), "utf8")) }))];
+  const rules = [
+    ...inherited,
+    ...ignoreFiles.filter((f) => names.includes(f)).map((f) => ({ base: dir, rules: ignore().add(readFileSync(join(absolute, f), "utf8")) })),
+  ];
   let kept = 0;
   for (const name of names) {
     if (never.includes(name)) continue;

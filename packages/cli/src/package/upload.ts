@@ -13,11 +13,17 @@ import { zipOf } from "./zip.js";
 const bytesMax = 512 * 2 ** 20;
 
 /** @returns the URI for `runtime_env.working_dir`. */
-export async function uploadWorkingDir(client: DashboardClient, path: string, excludes: readonly string[], say: (text: string) => void): Promise<string> {
+export async function uploadWorkingDir(
+  client: DashboardClient,
+  path: string,
+  excludes: readonly string[],
+  say: (text: string) => void,
+): Promise<string> {
   const info = statSync(path, { throwIfNoEntry: false });
   if (info === undefined) throw new CliFailure(exitCodes.usage, "NOT_FOUND", `--working-dir: there is no ${path}`);
   if (info.isFile()) {
-    if (!path.endsWith(".zip")) throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--working-dir: ${path} is neither a directory nor a .zip file`);
+    if (!path.endsWith(".zip"))
+      throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--working-dir: ${path} is neither a directory nor a .zip file`);
     const name = `_ray_pkg_${createHash("sha1").update(readFileSync(path)).digest("hex")}.zip`;
     return await uploadFile(client, path, name, say);
   }

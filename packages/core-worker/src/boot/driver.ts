@@ -125,9 +125,13 @@ async function attach(o: DriverOptions, endpoint: Endpoint, workerId: WorkerId):
   core.attached(registered.node ?? node, o.openArena(registered.arenaPath, registered.arenaCapacity));
   raylet.onLost(() => {
     o.onRayletLost(
-      new TrayError("CONNECTION", `the raylet of this driver's node (${node.nodeName || node.nodeId.slice(0, 8)} at ${node.raylet}) died; this driver cannot go on`, {
-        hint: "start the node again (tray start) and run the driver again",
-      }),
+      new TrayError(
+        "CONNECTION",
+        `the raylet of this driver's node (${node.nodeName || node.nodeId.slice(0, 8)} at ${node.raylet}) died; this driver cannot go on`,
+        {
+          hint: "start the node again (tray start) and run the driver again",
+        },
+      ),
     );
   });
   return {
@@ -142,7 +146,9 @@ async function attach(o: DriverOptions, endpoint: Endpoint, workerId: WorkerId):
     systemConfigJson: registered.systemConfigJson,
     stop: async () => {
       core.close();
-      await gcs.client.finishJob({ jobId: job.jobId, driverWorkerId: workerId, reason: "the driver is done" }, { timeoutMs: 2000, retry: true }).catch(() => undefined); // its raylet reports it then
+      await gcs.client
+        .finishJob({ jobId: job.jobId, driverWorkerId: workerId, reason: "the driver is done" }, { timeoutMs: 2000, retry: true })
+        .catch(() => undefined); // its raylet reports it then
       await endpoint.close();
     },
   };
@@ -154,9 +160,13 @@ function nodeHere(nodes: readonly NodeInfo[], hostname: string, gcsAddress: stri
   const node = here.find((n) => n.isHead) ?? here[0];
   if (node !== undefined) return node;
   const alive = nodes.filter((n) => n.state === NodeState.ALIVE).length;
-  throw new TrayError("CONNECTION", `the cluster at ${gcsAddress} has ${alive} live node${alive === 1 ? "" : "s"}, none of them on this machine (${hostname})`, {
-    hint: `start one here: tray start --address ${gcsAddress}   (or submit the program: tray submit --address ${gcsAddress} -- node main.js)`,
-  });
+  throw new TrayError(
+    "CONNECTION",
+    `the cluster at ${gcsAddress} has ${alive} live node${alive === 1 ? "" : "s"}, none of them on this machine (${hostname})`,
+    {
+      hint: `start one here: tray start --address ${gcsAddress}   (or submit the program: tray submit --address ${gcsAddress} -- node main.js)`,
+    },
+  );
 }
 
 const hostOf = (address: string): string => address.slice(0, address.lastIndexOf(":"));

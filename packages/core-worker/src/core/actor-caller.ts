@@ -86,7 +86,8 @@ export class ActorCaller {
 
   published(info: ActorInfo): void {
     const before = this.info;
-    if (before !== undefined && (info.incarnation < before.incarnation || (before.state === ActorState.DEAD && info.state !== ActorState.DEAD))) return; // stale
+    if (before !== undefined && (info.incarnation < before.incarnation || (before.state === ActorState.DEAD && info.state !== ActorState.DEAD)))
+      return; // stale
     this.info = info;
     if (info.state === ActorState.ALIVE && info.address !== undefined) {
       if (this.incarnation !== info.incarnation || this.session === undefined) this.connect(info.incarnation, info.address.endpoint);
@@ -99,19 +100,31 @@ export class ActorCaller {
     }
     if (info.state === ActorState.RESTARTING) {
       this.session = undefined;
-      this.fateKnown(errorInfo("ACTOR_UNAVAILABLE", `${describe(info)} is restarting; this call was in flight when it died and was not retried: it may or may not have run`, {
-        hint: "set maxTaskRetries to have calls repeated after a restart",
-        details: { actorId: info.actorId },
-      }));
+      this.fateKnown(
+        errorInfo(
+          "ACTOR_UNAVAILABLE",
+          `${describe(info)} is restarting; this call was in flight when it died and was not retried: it may or may not have run`,
+          {
+            hint: "set maxTaskRetries to have calls repeated after a restart",
+            details: { actorId: info.actorId },
+          },
+        ),
+      );
     }
   }
 
   private connect(incarnation: number, address: string): void {
     // What was in flight to an earlier life has met its fate by now.
     if (this.incarnation !== incarnation && this.inflight.size > 0) {
-      this.fateKnown(errorInfo("ACTOR_UNAVAILABLE", `actor ${this.actorId} was restarted while this call was in flight and was not retried: it may or may not have run`, {
-        details: { actorId: this.actorId },
-      }));
+      this.fateKnown(
+        errorInfo(
+          "ACTOR_UNAVAILABLE",
+          `actor ${this.actorId} was restarted while this call was in flight and was not retried: it may or may not have run`,
+          {
+            details: { actorId: this.actorId },
+          },
+        ),
+      );
     }
     this.incarnation = incarnation;
     this.nextSequence = 0;
@@ -152,7 +165,8 @@ export class ActorCaller {
 
   private insertInOrder(task: TaskEntry): void {
     const rest: TaskEntry[] = [];
-    for (let head = this.queue.peek(); head !== undefined && head.number < task.number; head = this.queue.peek()) rest.push(this.queue.shift() as TaskEntry);
+    for (let head = this.queue.peek(); head !== undefined && head.number < task.number; head = this.queue.peek())
+      rest.push(this.queue.shift() as TaskEntry);
     this.queue.unshift(task);
     for (let i = rest.length - 1; i >= 0; i--) this.queue.unshift(rest[i] as TaskEntry);
   }

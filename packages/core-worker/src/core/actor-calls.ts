@@ -147,7 +147,8 @@ export class ActorCalls {
       ({ info }) => {
         if (info !== undefined) this.published(actorId, info);
       },
-      (error: TrayError | unknown) => this.logger.warn("an actor's state could not be read", { actorId, error: isTrayError(error) ? error.code : messageOf(error) }),
+      (error: TrayError | unknown) =>
+        this.logger.warn("an actor's state could not be read", { actorId, error: isTrayError(error) ? error.code : messageOf(error) }),
     );
   }
 

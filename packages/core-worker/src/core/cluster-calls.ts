@@ -35,7 +35,13 @@ function sum(nodes: readonly NodeStatus[], of: (node: NodeStatus) => Record<stri
 /** What a handle needs to know of an actor found by name. */
 function handleOf(info: ActorInfo): unknown {
   const { spec } = info;
-  return { actorId: info.actorId, className: spec?.className ?? "", methods: spec?.methods ?? [], maxTaskRetries: spec?.maxTaskRetries ?? 0, owner: spec?.owner };
+  return {
+    actorId: info.actorId,
+    className: spec?.className ?? "",
+    methods: spec?.methods ?? [],
+    maxTaskRetries: spec?.maxTaskRetries ?? 0,
+    owner: spec?.owner,
+  };
 }
 
 export function clusterCalls(core: CoreWorker, options: CoreWorkerOptions): ClusterCalls {
@@ -65,7 +71,13 @@ export function clusterCalls(core: CoreWorker, options: CoreWorkerOptions): Clus
       new Promise((resolve, reject) => {
         const stop = core.actors.whenReady(actorId, {
           resolve: () => resolve(null),
-          reject: (e) => reject(new TrayError(e.code as "ACTOR_DIED", e.message, { hint: e.hint, details: { ...(e.detailsJson === "" ? {} : (JSON.parse(e.detailsJson) as object)), causeBase64: e.cause.toString("base64") } })),
+          reject: (e) =>
+            reject(
+              new TrayError(e.code as "ACTOR_DIED", e.message, {
+                hint: e.hint,
+                details: { ...(e.detailsJson === "" ? {} : (JSON.parse(e.detailsJson) as object)), causeBase64: e.cause.toString("base64") },
+              }),
+            ),
         });
         signal.addEventListener("abort", stop);
       }),

@@ -115,7 +115,8 @@ export class CoreWorker implements ToCore {
       callEnqueued: (task, again) => this.actors.enqueued(task, again),
       callReady: (task) => this.actors.ready(task),
       withdraw: (task) => (task.template.options.actorId === undefined ? this.leases : this.actors).withdraw(task),
-      cancelPushed: (task, force, recursive) => (task.template.options.actorId === undefined ? this.leases : this.actors).cancelPushed(task, force, recursive),
+      cancelPushed: (task, force, recursive) =>
+        (task.template.options.actorId === undefined ? this.leases : this.actors).cancelPushed(task, force, recursive),
       adoptContained: (contained) => contained.map((ref) => this.adoptRef(ref)),
       self: () => o.self,
     });
@@ -204,7 +205,15 @@ export class CoreWorker implements ToCore {
     this.templates.set(templateId, new Template(templateId, options, wire, requirements));
   }
 
-  submit(templateId: number, number: number, firstSlot: number, parent: number, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void {
+  submit(
+    templateId: number,
+    number: number,
+    firstSlot: number,
+    parent: number,
+    args: Uint8Array,
+    argSlots: readonly number[],
+    heldSlots: readonly number[],
+  ): void {
     const template = this.templates.get(templateId);
     if (template === undefined) throw new Error(`template ${templateId} is not defined`);
     this.submitter.submit(template, number, firstSlot, parent, args, this.entriesOf(argSlots), this.entriesOf(heldSlots));
@@ -357,7 +366,10 @@ export class CoreWorker implements ToCore {
         return known;
       }
       const lost = this.references.own(ref.objectId, undefined, 0);
-      this.references.resolve(lost, { kind: "failed", error: errorInfo("OBJECT_FREED", `object ${ref.objectId} was freed: no reference to it was left`) });
+      this.references.resolve(lost, {
+        kind: "failed",
+        error: errorInfo("OBJECT_FREED", `object ${ref.objectId} was freed: no reference to it was left`),
+      });
       return lost;
     }
     const entry = this.references.borrow(ref.objectId, owner);
@@ -377,7 +389,12 @@ export class CoreWorker implements ToCore {
   private registerActor(creation: ActorCreation, args: Uint8Array, refs: readonly ObjectEntry[]): void {
     const failed = refs.find((entry) => entry.state.kind === "failed");
     if (failed !== undefined && failed.state.kind === "failed") {
-      this.actors.refuse(creation.actorId, errorInfo("ACTOR_DIED", `actor ${creation.className} was not created: an argument of its constructor failed: ${failed.state.error.message}`, { cause: failed.state.error.cause }));
+      this.actors.refuse(
+        creation.actorId,
+        errorInfo("ACTOR_DIED", `actor ${creation.className} was not created: an argument of its constructor failed: ${failed.state.error.message}`, {
+          cause: failed.state.error.cause,
+        }),
+      );
       return;
     }
     const known: RefArg[] = refs.map((entry) => this.submitter.refArg(entry));
@@ -443,7 +460,11 @@ export class CoreWorker implements ToCore {
       return;
     }
     if (state.kind !== "stored") return;
-    for (const node of state.nodes) this.peers.raylet(node.raylet).client(RayletService).deleteObjects({ objectIds: [entry.id] });
+    for (const node of state.nodes)
+      this.peers
+        .raylet(node.raylet)
+        .client(RayletService)
+        .deleteObjects({ objectIds: [entry.id] });
   }
 
   private returned(entry: ObjectEntry): void {
@@ -505,7 +526,11 @@ export class CoreWorker implements ToCore {
       locationChanged: (m) => {
         const entry = this.references.get(m.objectId);
         if (entry === undefined || entry.state.kind !== "stored") {
-          if (m.added !== undefined) this.peers.raylet(m.added.raylet).client(RayletService).deleteObjects({ objectIds: [m.objectId] }); // freed meanwhile
+          if (m.added !== undefined)
+            this.peers
+              .raylet(m.added.raylet)
+              .client(RayletService)
+              .deleteObjects({ objectIds: [m.objectId] }); // freed meanwhile
           return;
         }
         const added = m.added;
@@ -533,7 +558,10 @@ export class CoreWorker implements ToCore {
   private resolveFor(objectId: string, missing: readonly string[]): Promise<ResolveReply> {
     const entry = this.references.get(objectId);
     if (entry === undefined) {
-      return Promise.resolve({ state: { $case: "error", value: errorInfo("OBJECT_LOST", `object ${objectId} is not known to its owner: it was freed`) }, contained: [] });
+      return Promise.resolve({
+        state: { $case: "error", value: errorInfo("OBJECT_LOST", `object ${objectId} is not known to its owner: it was freed`) },
+        contained: [],
+      });
     }
     if (entry.state.kind === "stored" && (missing.length > 0 || entry.state.nodes.length === 0)) this.submitter.missing(entry, missing);
     return new Promise((resolve) => {
@@ -570,7 +598,8 @@ export class CoreWorker implements ToCore {
     if (raylet !== this.o.rayletAddress) this.peers.forget(raylet, `node ${nodeId.slice(0, 8)} died`);
     for (const entry of this.references.all()) {
       const { state } = entry;
-      if (state.kind === "stored" && state.nodes.some((n) => n.nodeId === nodeId)) entry.state = { ...state, nodes: state.nodes.filter((n) => n.nodeId !== nodeId) };
+      if (state.kind === "stored" && state.nodes.some((n) => n.nodeId === nodeId))
+        entry.state = { ...state, nodes: state.nodes.filter((n) => n.nodeId !== nodeId) };
     }
   }
 }

@@ -55,6 +55,8 @@ interface Execution {
   state: "resolving" | "ready" | "handed";
   failed: ErrorInfo | undefined;
   becoming: ((reply: BecomeActorReply) => void) | undefined;
+  /** An argument is lost and being made again. */
+  lacking: boolean;
 }
 
 interface KnownTemplate {
@@ -95,6 +97,7 @@ export class Executor {
   private lastTemplateKey = 0;
   private answering = false;
   private blockedGets = 0;
+  private lacking = 0;
   private toldBlocked = "";
   private exiting = false;
   private actor: ActorSpec | undefined;
@@ -143,6 +146,7 @@ export class Executor {
         state: "resolving",
         failed: undefined,
         becoming: undefined,
+        lacking: false,
       };
       this.executions.set(execution.id, execution);
       this.lineOf(execution).push(execution);
@@ -170,6 +174,7 @@ export class Executor {
         state: "resolving",
         failed: undefined,
         becoming: resolve,
+        lacking: false,
       };
       this.executions.set(execution.id, execution);
       void this.prepare(execution, spec.jobId, spec.functionId, spec.refs).then(() => {
@@ -221,7 +226,12 @@ export class Executor {
     const done: TaskDone = {
       number: push.number,
       attempt: push.attempt,
-      outcome: outcome === outcomes.ok || outcome === outcomes.exitActor ? TaskOutcome.OK : outcome === outcomes.cancelled ? TaskOutcome.CANCELLED : TaskOutcome.ERROR,
+      outcome:
+        outcome === outcomes.ok || outcome === outcomes.exitActor
+          ? TaskOutcome.OK
+          : outcome === outcomes.cancelled
+            ? TaskOutcome.CANCELLED
+            : TaskOutcome.ERROR,
       returns: [],
       error: undefined,
       durationUs,
@@ -298,6 +308,26 @@ export class Executor {
     this.toldBlocked = "";
   }
 
+  /**
+   * While nothing runs here and a task waits for an argument that is being made again, the lease's CPU goes back:
+   * the task that makes it may need this very CPU.
+   */
+  private considerStarved(): void {
+    const starved = this.lacking > 0 && this.handed === 0 && this.actor === undefined;
+    if (starved && this.toldBlocked === "" && this.lastLease !== "") {
+      this.toldBlocked = this.lastLease;
+      this.host.blocked(this.toldBlocked, true);
+    } else if (!starved && this.blockedGets === 0 && this.toldBlocked !== "") {
+      this.host.blocked(this.toldBlocked, false);
+      this.toldBlocked = "";
+    }
+  }
+  private lacks(execution: Execution, lacking: boolean): void {
+    if (execution.lacking === lacking) return;
+    execution.lacking = lacking;
+    this.lacking += lacking ? 1 : -1;
+  }
+
   /** The process is about to end (process.exit in user code): what has not begun goes back, answers leave now. */
   dying(): void {
     this.exiting = true;
@@ -340,7 +370,10 @@ export class Executor {
 
   private async prepare(execution: Execution, jobId: string, functionId: string, refs: readonly RefArg[]): Promise<void> {
     try {
-      const [, located] = await Promise.all([functionId === "" ? undefined : this.load(jobId, functionId), Promise.all(refs.map((ref) => this.locate(ref)))]);
+      const [, located] = await Promise.all([
+        functionId === "" ? undefined : this.load(jobId, functionId),
+        Promise.all(refs.map((ref) => this.locate(ref, execution))),
+      ]);
       execution.located = located;
       const failed = located.find((l) => l.kind === "failed");
       if (failed !== undefined && failed.kind === "failed") {
@@ -350,12 +383,13 @@ export class Executor {
     } catch (error) {
       execution.failed = errorInfoOf(error);
     }
+    this.lacks(execution, false);
     if (execution.state === "resolving") execution.state = "ready";
     if (!this.executions.has(execution.id)) this.fetcher.unpin(pinsOf(execution.located)); // given back meanwhile
     this.handOver();
   }
 
-  private locate(ref: RefArg): Promise<Located> {
+  private locate(ref: RefArg, execution: Execution): Promise<Located> {
     const { known } = ref;
     if (known?.$case === "value") return Promise.resolve({ kind: "value", value: known.value });
     if (known?.$case === "error") return Promise.resolve({ kind: "failed", failure: known.value });
@@ -363,9 +397,18 @@ export class Executor {
     const owner = info.owner as NonNullable<RefInfo["owner"]>;
     const mine = owner.workerId === this.host.self().workerId;
     const entry = mine ? this.references.get(info.objectId) : this.references.borrow(info.objectId, owner);
-    if (entry === undefined) return Promise.resolve({ kind: "failed", failure: errorInfo("OBJECT_LOST", `object ${info.objectId} was freed by its owner, this very worker`) });
-    if (known?.$case === "stored" && !mine && entry.state.kind === "pending") this.references.resolve(entry, { kind: "stored", size: known.value.size, nodes: known.value.nodes });
-    return this.fetcher.locate(entry);
+    if (entry === undefined)
+      return Promise.resolve({
+        kind: "failed",
+        failure: errorInfo("OBJECT_LOST", `object ${info.objectId} was freed by its owner, this very worker`),
+      });
+    if (known?.$case === "stored" && !mine && entry.state.kind === "pending")
+      this.references.resolve(entry, { kind: "stored", size: known.value.size, nodes: known.value.nodes });
+    return this.fetcher.locate(entry, () => {
+      if (!this.executions.has(execution.id)) return;
+      this.lacks(execution, true);
+      this.considerStarved();
+    });
   }
 
   private load(jobId: string, functionId: string): Promise<void> | true {
@@ -431,6 +474,11 @@ export class Executor {
   }
 
   private handOver(): void {
+    this.handReady();
+    if (this.lacking > 0 || this.toldBlocked !== "") this.considerStarved();
+  }
+
+  private handReady(): void {
     if (this.actor === undefined) {
       // Ready ones in order; one that still waits for arguments lets others pass.
       const passed: Execution[] = [];
@@ -456,7 +504,8 @@ export class Executor {
     if (push === undefined || template === undefined || session === undefined) return;
     if (execution.failed !== undefined) {
       this.executions.delete(id);
-      const outcome = execution.failed.code === "TASK_ERROR" || execution.failed.code.startsWith("OBJECT") ? TaskOutcome.ERROR : TaskOutcome.SYSTEM_ERROR;
+      const outcome =
+        execution.failed.code === "TASK_ERROR" || execution.failed.code.startsWith("OBJECT") ? TaskOutcome.ERROR : TaskOutcome.SYSTEM_ERROR;
       this.answer(session, unstarted(push, outcome, execution.failed));
       return;
     }
@@ -479,6 +528,7 @@ export class Executor {
       this.fetcher.unpin(pinsOf(execution.located));
     }
     this.executions.delete(execution.id);
+    this.lacks(execution, false);
     return true;
   }
 

@@ -5,7 +5,11 @@ import type { Failure } from "../thread/to-user.js";
 
 const noCause = Buffer.alloc(0);
 
-export function errorInfo(code: ErrorCode, message: string, options: { hint?: string; details?: Record<string, unknown>; cause?: Buffer } = {}): ErrorInfo {
+export function errorInfo(
+  code: ErrorCode,
+  message: string,
+  options: { hint?: string; details?: Record<string, unknown>; cause?: Buffer } = {},
+): ErrorInfo {
   return {
     code,
     message,
@@ -38,6 +42,14 @@ export function describeExit(exit: WorkerExit): string {
 export function workerCrashed(taskName: string, exit: WorkerExit, attempts: number): ErrorInfo {
   const tail = exit.stderrTail.length === 0 ? "" : `\nlast lines of its stderr:\n  ${exit.stderrTail.join("\n  ")}`;
   return errorInfo("WORKER_CRASHED", `task ${taskName} failed after ${attempts} attempt${attempts === 1 ? "" : "s"}: ${describeExit(exit)}${tail}`, {
-    details: { nodeId: exit.nodeId, pid: exit.pid, workerId: exit.workerId, exitCode: exit.exitCode, signal: exit.signal, reason: exit.reason, stderrTail: exit.stderrTail },
+    details: {
+      nodeId: exit.nodeId,
+      pid: exit.pid,
+      workerId: exit.workerId,
+      exitCode: exit.exitCode,
+      signal: exit.signal,
+      reason: exit.reason,
+      stderrTail: exit.stderrTail,
+    },
   });
 }

@@ -66,6 +66,8 @@ export class GcsLink {
   private resubscribe(): void {
     if (this.channels.size === 0) return;
     const subscriptions = [...this.channels].map(([channel, { version }]) => ({ channel, afterVersion: version }));
-    this.client.subscribe({ subscriptions }, { timeoutMs: 0 }).catch((error: unknown) => this.logger.debug("subscription interrupted; a fresh session repeats it", { error }));
+    this.client
+      .subscribe({ subscriptions }, { timeoutMs: 0 })
+      .catch((error: unknown) => this.logger.debug("subscription interrupted; a fresh session repeats it", { error }));
   }
 }

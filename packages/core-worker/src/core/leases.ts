@@ -213,7 +213,12 @@ export class Leases implements LeaseGroupHost {
   private rayletLost(address: string): void {
     this.watched.delete(address);
     for (const { group, lease } of [...this.byLease.values()]) {
-      if (lease.raylet === address) this.endLease(group, lease, { ...unknownExit(lease), reason: "node-died", message: `worker ${lease.worker.workerId.slice(0, 8)} died with its node ${lease.worker.nodeId.slice(0, 8)} (raylet at ${address})` });
+      if (lease.raylet === address)
+        this.endLease(group, lease, {
+          ...unknownExit(lease),
+          reason: "node-died",
+          message: `worker ${lease.worker.workerId.slice(0, 8)} died with its node ${lease.worker.nodeId.slice(0, 8)} (raylet at ${address})`,
+        });
     }
     for (const group of this.groups.values()) {
       group.rayletReset(address);

@@ -74,8 +74,8 @@ export class ObjectFetcher {
       });
   }
 
-  /** Resolves with where the value can be read here; a stored one is pinned. Never rejects. */
-  async locate(entry: ObjectEntry): Promise<Located> {
+  /** Resolves with where the value can be read here; a stored one is pinned. Never rejects. `onLost`: no copy was found, it has to be made again. */
+  async locate(entry: ObjectEntry, onLost?: () => void): Promise<Located> {
     this.references.use(entry);
     try {
       for (;;) {
@@ -89,6 +89,7 @@ export class ObjectFetcher {
         if (state.kind !== "stored") continue;
         const stored = await this.fetch(entry, state.size, state.nodes);
         if (stored !== undefined) return stored;
+        onLost?.();
       }
     } finally {
       this.references.unuse(entry);
@@ -108,10 +109,9 @@ export class ObjectFetcher {
   private async fetch(entry: ObjectEntry, size: number, nodes: readonly NodeAddress[]): Promise<Located | undefined> {
     const self = this.host.self();
     try {
-      const reply = await this.host.raylet().getObject(
-        { objectId: entry.id, locations: { size, nodes: [...nodes] }, owner: entry.owner ?? self },
-        { timeoutMs: 0, retry: true },
-      );
+      const reply = await this.host
+        .raylet()
+        .getObject({ objectId: entry.id, locations: { size, nodes: [...nodes] }, owner: entry.owner ?? self }, { timeoutMs: 0, retry: true });
       if (reply.found) {
         if (reply.pulled) this.copied(entry);
         const pinId = ++this.lastPin;

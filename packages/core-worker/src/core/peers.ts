@@ -2,7 +2,8 @@
 //
 // Owns:     dialled sessions by address.
 // Not mine: what is said on them; incoming sessions (the endpoint's).
-import { Endpoint, type Session } from "@tray/rpc";
+import type { Endpoint } from "@tray/rpc";
+import { type Session } from "@tray/rpc";
 
 export class Peers {
   private readonly sessions = new Map<string, Session>();

@@ -70,7 +70,10 @@ export class Registrar {
           const lost = new Set(gone);
           for (const entry of entries) {
             if (lost.has(entry.id) && !entry.ready) {
-              this.references().resolve(entry, { kind: "failed", error: errorInfo("OBJECT_LOST", `object ${entry.id} was already freed by its owner`) });
+              this.references().resolve(entry, {
+                kind: "failed",
+                error: errorInfo("OBJECT_LOST", `object ${entry.id} was already freed by its owner`),
+              });
             }
           }
         },

@@ -128,7 +128,8 @@ export class Requests {
         this.end(requestId, request);
       },
       (error: unknown) => {
-        if (!request.forgotten) this.user.reply(requestId, false, JSON.stringify({ ...failureOf(errorInfoOf(error)), cause: undefined, text: messageOf(error) }));
+        if (!request.forgotten)
+          this.user.reply(requestId, false, JSON.stringify({ ...failureOf(errorInfoOf(error)), cause: undefined, text: messageOf(error) }));
         this.end(requestId, request);
       },
     );

@@ -9,7 +9,16 @@
 //   U2. arguments are held from submission until the end; then only for lineage, and only while a stored result may be lost.
 //   U3. a system failure costs a retry only if the task may have started; tasks given back unstarted cost nothing.
 import type { Logger } from "@tray/common";
-import { type ErrorInfo, type ObjectLocations, type RefArg, type RefInfo, type TaskDone, TaskOutcome, type TaskPush, type WorkerExit } from "@tray/protocol";
+import {
+  type ErrorInfo,
+  type ObjectLocations,
+  type RefArg,
+  type RefInfo,
+  type TaskDone,
+  TaskOutcome,
+  type TaskPush,
+  type WorkerExit,
+} from "@tray/protocol";
 import { errorInfo, workerCrashed } from "./failures.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ReferenceTable } from "./reference-table.js";
@@ -55,7 +64,15 @@ export class Submitter {
     return this.tasks.values();
   }
 
-  submit(template: Template, number: number, firstSlot: number, parent: number, args: Uint8Array, refs: readonly ObjectEntry[], held: readonly ObjectEntry[]): TaskEntry {
+  submit(
+    template: Template,
+    number: number,
+    firstSlot: number,
+    parent: number,
+    args: Uint8Array,
+    refs: readonly ObjectEntry[],
+    held: readonly ObjectEntry[],
+  ): TaskEntry {
     const task = new TaskEntry(template, number, args, refs.length === 0 ? nothing : refs, held.length === 0 ? nothing : held, parent);
     for (let i = 0; i < template.options.numReturns; i++) {
       const entry = this.references.ownReturn(task, i);
@@ -168,9 +185,13 @@ export class Submitter {
     const { task } = entry;
     if (entry.state.kind === "freed") this.references.unresolve(entry);
     const refuse = (reason: string): void => {
-      const error = errorInfo("OBJECT_RECONSTRUCTION_FAILED", `object ${entry.id} is lost with every node that had a copy, and cannot be made again: ${reason}`, {
-        details: { objectId: entry.id, reason },
-      });
+      const error = errorInfo(
+        "OBJECT_RECONSTRUCTION_FAILED",
+        `object ${entry.id} is lost with every node that had a copy, and cannot be made again: ${reason}`,
+        {
+          details: { objectId: entry.id, reason },
+        },
+      );
       this.references.resolve(entry, { kind: "failed", error });
     };
     if (task === undefined) {
@@ -215,6 +236,8 @@ export class Submitter {
     if (task.template.options.actorId !== undefined) this.host.callEnqueued(task, again);
     task.missing = 0;
     for (const entry of task.refs) {
+      // Every node that had it is dead: made again before the task takes a worker, which would only wait for it.
+      if (entry.owner === undefined && entry.state.kind === "stored" && entry.state.nodes.length === 0) this.missing(entry, []);
       if (entry.owner !== undefined || entry.ready) continue;
       task.missing++;
       this.references.whenReady(entry, () => {
@@ -245,7 +268,10 @@ export class Submitter {
       if (result === undefined) {
         this.references.resolve(entry, {
           kind: "failed",
-          error: errorInfo("SYSTEM", `task ${task.template.options.name} returned ${done.returns.length} values, ${task.returns.length} were expected`),
+          error: errorInfo(
+            "SYSTEM",
+            `task ${task.template.options.name} returned ${done.returns.length} values, ${task.returns.length} were expected`,
+          ),
         });
         continue;
       }

@@ -24,7 +24,11 @@ export interface ActorDescription {
 /** Names of methods that a handle of the class offers. */
 export function methodsOf(cls: AnyClass): string[] {
   const names = new Set<string>();
-  for (let proto: object | null = cls.prototype as object; proto !== null && proto !== Object.prototype; proto = Object.getPrototypeOf(proto) as object | null) {
+  for (
+    let proto: object | null = cls.prototype as object;
+    proto !== null && proto !== Object.prototype;
+    proto = Object.getPrototypeOf(proto) as object | null
+  ) {
     for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(proto))) {
       if (name !== "constructor" && typeof descriptor.value === "function") names.add(name);
     }
@@ -73,7 +77,9 @@ export class HandleState {
     }
     const limited = description.maxPendingCalls > 0;
     if (limited && this.pendingCalls >= description.maxPendingCalls) {
-      throw publicError("PENDING_CALLS_LIMIT_EXCEEDED", `${this.toString()} has ${this.pendingCalls} calls not yet answered, its maxPendingCalls`, { hint: "await some before calling again" });
+      throw publicError("PENDING_CALLS_LIMIT_EXCEEDED", `${this.toString()} has ${this.pendingCalls} calls not yet answered, its maxPendingCalls`, {
+        hint: "await some before calling again",
+      });
     }
     const refs = runtime.submit(template.id, template.numReturns, args, this.slot);
     if (limited) this.countPending(refs[0]);
@@ -171,7 +177,13 @@ export class ActorClassCore {
       packed.heldSlots,
     );
     for (const ref of packed.temporary) ref.release();
-    return makeHandle(runtime, slot, { actorId, className, methods, maxTaskRetries: resolved.maxTaskRetries, maxPendingCalls: resolved.maxPendingCalls, owner: runtime.self });
+    return makeHandle(runtime, slot, {
+      actorId,
+      className,
+      methods,
+      maxTaskRetries: resolved.maxTaskRetries,
+      maxPendingCalls: resolved.maxPendingCalls,
+      owner: runtime.self,
+    });
   }
 }
-

@@ -1,5 +1,5 @@
 // The error classes of the public API, and their way back from the wire: by code, never by text.
-import { type ErrorCode, TrayError, type TrayErrorOptions } from "@tray/common";
+import { type ErrorCode, isTrayError, TrayError, type TrayErrorOptions } from "@tray/common";
 import type { Failure } from "../thread/to-user.js";
 
 type ErrorClass = new (message: string, options?: TrayErrorOptions) => TrayError;
@@ -15,6 +15,12 @@ function errorClass(name: string, code: ErrorCode, base?: ErrorClass): ErrorClas
     }
   };
   Object.defineProperty(cls, "name", { value: name });
+  // By code as well: parts below this one, and other copies of this package, throw errors of the class's code that are not of its prototype.
+  Object.defineProperty(cls, Symbol.hasInstance, {
+    value(this: unknown, thrown: unknown): boolean {
+      return (this === cls && isTrayError(thrown, code)) || (Function.prototype[Symbol.hasInstance] as (v: unknown) => boolean).call(this, thrown);
+    },
+  });
   return cls as unknown as ErrorClass;
 }
 

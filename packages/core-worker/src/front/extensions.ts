@@ -79,12 +79,22 @@ export function extensions(current: () => Runtime, remote: RemoteFactory): Exten
         return [error.code, error.message, error.hint, error.details, error.cause, error.stack];
       },
       decode: (data) => {
-        const [code, message, hint, details, cause, stack] = data as [ErrorCode, string, string | undefined, Record<string, unknown> | undefined, unknown, string | undefined];
-        const error = publicError(code, message, { ...(hint === undefined ? {} : { hint }), ...(details === undefined ? {} : { details }), ...(cause === undefined ? {} : { cause }) });
+        const [code, message, hint, details, cause, stack] = data as [
+          ErrorCode,
+          string,
+          string | undefined,
+          Record<string, unknown> | undefined,
+          unknown,
+          string | undefined,
+        ];
+        const error = publicError(code, message, {
+          ...(hint === undefined ? {} : { hint }),
+          ...(details === undefined ? {} : { details }),
+          ...(cause === undefined ? {} : { cause }),
+        });
         if (stack !== undefined) error.stack = stack;
         return error;
       },
     },
   ];
 }
-

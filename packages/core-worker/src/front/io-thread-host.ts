@@ -20,7 +20,12 @@ export interface IoThreadData {
 
 /** The I/O thread's first word. */
 export type FirstWord =
-  | { readonly ok: true; readonly connection: Connection; readonly arena: { readonly path: string; readonly capacity: number }; readonly extra: Readonly<Record<string, unknown>> }
+  | {
+      readonly ok: true;
+      readonly connection: Connection;
+      readonly arena: { readonly path: string; readonly capacity: number };
+      readonly extra: Readonly<Record<string, unknown>>;
+    }
   | { readonly ok: false; readonly failure: Omit<Failure, "cause"> };
 
 export interface IoThread {
@@ -64,7 +69,12 @@ export function startIoThread(file: string, task: IoTask): IoThread {
   control.port1.unref();
   const failed = (message: string): FirstWord => ({
     ok: false,
-    failure: { code: "SYSTEM", message, hint: "if this program is bundled, mark the package tray as external, so that it can find its I/O thread", detailsJson: "" },
+    failure: {
+      code: "SYSTEM",
+      message,
+      hint: "if this program is bundled, mark the package tray as external, so that it can find its I/O thread",
+      detailsJson: "",
+    },
   });
   return {
     worker,

@@ -19,7 +19,9 @@ export interface OwnerAddress {
 }
 
 /** Where this process can read the value without asking: inline bytes, or a pinned place in the arena. */
-export type CachedValue = { readonly kind: "value"; readonly value: Uint8Array } | { readonly kind: "stored"; readonly pinId: number; readonly offset: number; readonly size: number };
+export type CachedValue =
+  | { readonly kind: "value"; readonly value: Uint8Array }
+  | { readonly kind: "stored"; readonly pinId: number; readonly offset: number; readonly size: number };
 
 /**
  * A reference to an object. Pass it to tasks (top level: they get the value; nested: they get the reference), read it with `get`.
@@ -88,4 +90,3 @@ Object.defineProperty(ObjectRef.prototype, objectRefBrand, { value: true });
 export function isObjectRef(value: unknown): value is ObjectRef<unknown> {
   return typeof value === "object" && value !== null && (value as Record<symbol, unknown>)[objectRefBrand] === true;
 }
-

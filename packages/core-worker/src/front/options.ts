@@ -48,7 +48,20 @@ export interface MethodOptions {
   retryExceptions?: boolean | (new (...a: never[]) => Error)[];
 }
 
-const taskKeys = ["numCpus", "numGpus", "memory", "resources", "numReturns", "maxRetries", "retryExceptions", "schedulingStrategy", "labelSelector", "name", "maxCalls", "timeout"];
+const taskKeys = [
+  "numCpus",
+  "numGpus",
+  "memory",
+  "resources",
+  "numReturns",
+  "maxRetries",
+  "retryExceptions",
+  "schedulingStrategy",
+  "labelSelector",
+  "name",
+  "maxCalls",
+  "timeout",
+];
 const actorKeys = [
   "numCpus",
   "numGpus",
@@ -81,7 +94,8 @@ function checkKeys(options: object, keys: readonly string[], of: string): void {
 function integer(options: Record<string, unknown>, key: string, fallback: number, min: number): number {
   const value = options[key];
   if (value === undefined) return fallback;
-  if (typeof value !== "number" || !Number.isInteger(value) || value < min) throw bad(key, `${JSON.stringify(value)} is not an integer of at least ${min}`);
+  if (typeof value !== "number" || !Number.isInteger(value) || value < min)
+    throw bad(key, `${JSON.stringify(value)} is not an integer of at least ${min}`);
   return value;
 }
 
@@ -90,7 +104,8 @@ export function resourcesOf(options: ResourceOptions, defaultCpus: number): Reso
   const amounts: Record<string, number> = {};
   const quantity = (key: "numCpus" | "numGpus", fallback: number): number => {
     const value = options[key] ?? fallback;
-    if (typeof value !== "number" || !Number.isFinite(value) || value < 0) throw bad(key, `${JSON.stringify(value)} is not a quantity`, "a number that is not negative; fractions are allowed");
+    if (typeof value !== "number" || !Number.isFinite(value) || value < 0)
+      throw bad(key, `${JSON.stringify(value)} is not a quantity`, "a number that is not negative; fractions are allowed");
     return value;
   };
   amounts["CPU"] = quantity("numCpus", defaultCpus);
@@ -108,7 +123,8 @@ export function resourcesOf(options: ResourceOptions, defaultCpus: number): Reso
 function strategyOf(strategy: TaskOptions["schedulingStrategy"]): TemplateOptions["strategy"] {
   if (strategy === undefined || strategy === "DEFAULT") return undefined;
   if (strategy === "SPREAD") return { kind: "spread" };
-  if (typeof strategy === "object" && typeof strategy.nodeId === "string") return { kind: "nodeAffinity", nodeId: strategy.nodeId, soft: strategy.soft === true };
+  if (typeof strategy === "object" && typeof strategy.nodeId === "string")
+    return { kind: "nodeAffinity", nodeId: strategy.nodeId, soft: strategy.soft === true };
   throw bad("schedulingStrategy", `${JSON.stringify(strategy)} is none`, 'use "DEFAULT", "SPREAD" or { nodeId, soft }');
 }
 
@@ -170,8 +186,10 @@ export interface ResolvedActor {
 export function resolveActorOptions(options: ActorOptions): ResolvedActor {
   checkKeys(options, actorKeys, "an actor");
   const fields = options as Record<string, unknown>;
-  if (options.lifetime !== undefined && options.lifetime !== "detached") throw bad("lifetime", `${JSON.stringify(options.lifetime)} is none`, 'the only lifetime is "detached"');
-  if (options.lifetime === "detached" && !options.name) throw bad("lifetime", "a detached actor needs a name", "give it one, or nobody could find it again");
+  if (options.lifetime !== undefined && options.lifetime !== "detached")
+    throw bad("lifetime", `${JSON.stringify(options.lifetime)} is none`, 'the only lifetime is "detached"');
+  if (options.lifetime === "detached" && !options.name)
+    throw bad("lifetime", "a detached actor needs a name", "give it one, or nobody could find it again");
   if (options.getIfExists === true && !options.name) throw bad("getIfExists", "needs a name");
   for (const [group, count] of Object.entries(options.concurrencyGroups ?? {})) {
     if (!Number.isInteger(count) || count < 1) throw bad("concurrencyGroups", `${group}: ${count} is not a positive integer`);

@@ -247,7 +247,9 @@ export class Runtime implements RefHost {
   async put(value: unknown): Promise<ObjectRef<unknown>> {
     this.checkOpen();
     if (isObjectRef(value)) {
-      throw new TrayError("INVALID_ARGUMENT", "put of an ObjectRef: it is a reference already", { hint: "pass it on as it is, or wrap it in an array to store the reference itself" });
+      throw new TrayError("INVALID_ARGUMENT", "put of an ObjectRef: it is a reference already", {
+        hint: "pass it on as it is, or wrap it in an array to store the reference itself",
+      });
     }
     const held: number[] = [];
     const serialized = this.codec.serialize(value, { held });
@@ -276,7 +278,10 @@ export class Runtime implements RefHost {
     const serialized = this.codec.serialize(value, { held });
     const size = serialized.byteLength;
     const objectId = objectIdOf(taskId, index);
-    const created = JSON.parse(await this.request((id) => this.core.create(id, 0, execId, objectId, size, noSlots))) as { offset: number; exists: boolean };
+    const created = JSON.parse(await this.request((id) => this.core.create(id, 0, execId, objectId, size, noSlots))) as {
+      offset: number;
+      exists: boolean;
+    };
     if (created.exists) return { size, held }; // an earlier attempt on this node had stored it
     writeFlat(serialized, this.arena.write(created.offset, size));
     await this.request((id) => this.core.seal(id, objectId));
@@ -342,7 +347,7 @@ export class Runtime implements RefHost {
       }
       const results: unknown[] = new Array<unknown>(refs.length);
       let finished = false;
-      let stop: (() => void) | undefined;
+      let stop: (() => void) | undefined = undefined;
       const giveUp = this.beginGet(refs, results, (error) => {
         finished = true;
         stop?.();
@@ -547,7 +552,10 @@ export class Runtime implements RefHost {
   }
 
   private checkOpen(): void {
-    if (this.closed) throw publicError("CONNECTION", "tray is shut down in this process", { hint: "call tray.init() to connect again; handles of the earlier connection stay invalid" });
+    if (this.closed)
+      throw publicError("CONNECTION", "tray is shut down in this process", {
+        hint: "call tray.init() to connect again; handles of the earlier connection stay invalid",
+      });
     if (this.lostWith !== undefined) throw this.errorOf(this.lostWith);
   }
   private endGet(id: number, request: GetRequest, forget: boolean): void {
@@ -577,5 +585,7 @@ export class Runtime implements RefHost {
 
 function timeoutError(refs: readonly ObjectRef<unknown>[], timeoutMs: number): TrayError {
   const what = refs.length === 1 ? (refs[0] as ObjectRef<unknown>).toString() : `${refs.length} objects`;
-  return publicError("GET_TIMEOUT", `get of ${what} was not done after ${timeoutMs} ms; the task goes on`, { hint: "tray status shows what waits, and for what" });
+  return publicError("GET_TIMEOUT", `get of ${what} was not done after ${timeoutMs} ms; the task goes on`, {
+    hint: "tray status shows what waits, and for what",
+  });
 }

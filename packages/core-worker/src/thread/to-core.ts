@@ -61,7 +61,15 @@ export interface ToCore {
   putFunction(functionId: string, blob: Uint8Array): void;
   defineTemplate(templateId: number, options: TemplateOptions): void;
   /** Return slots are firstSlot, firstSlot + 1, …; `argSlots` are top-level reference arguments in order; `heldSlots` are references inside values. */
-  submit(templateId: number, number: number, firstSlot: number, parent: number, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void;
+  submit(
+    templateId: number,
+    number: number,
+    firstSlot: number,
+    parent: number,
+    args: Uint8Array,
+    argSlots: readonly number[],
+    heldSlots: readonly number[],
+  ): void;
   createActor(slot: number, creation: ActorCreation, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void;
   get(requestId: number, inTask: boolean, slots: readonly number[]): void;
   wait(requestId: number, inTask: boolean, numReturns: number, fetchLocal: boolean, slots: readonly number[]): void;
@@ -116,7 +124,15 @@ export class ToCoreSender implements ToCore {
     this.w.reset(op.defineTemplate).u32(templateId).text(JSON.stringify(options));
     this.send();
   }
-  submit(templateId: number, number: number, firstSlot: number, parent: number, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void {
+  submit(
+    templateId: number,
+    number: number,
+    firstSlot: number,
+    parent: number,
+    args: Uint8Array,
+    argSlots: readonly number[],
+    heldSlots: readonly number[],
+  ): void {
     this.w.reset(op.submit).u32(templateId).f64(number).u32(firstSlot).u32(parent).data(args).list(argSlots).list(heldSlots);
     this.send();
   }
@@ -125,11 +141,21 @@ export class ToCoreSender implements ToCore {
     this.send();
   }
   get(requestId: number, inTask: boolean, slots: readonly number[]): void {
-    this.w.reset(op.get).u32(requestId).u8(inTask ? 1 : 0).list(slots);
+    this.w
+      .reset(op.get)
+      .u32(requestId)
+      .u8(inTask ? 1 : 0)
+      .list(slots);
     this.send();
   }
   wait(requestId: number, inTask: boolean, numReturns: number, fetchLocal: boolean, slots: readonly number[]): void {
-    this.w.reset(op.wait).u32(requestId).u8(inTask ? 1 : 0).u32(numReturns).u8(fetchLocal ? 1 : 0).list(slots);
+    this.w
+      .reset(op.wait)
+      .u32(requestId)
+      .u8(inTask ? 1 : 0)
+      .u32(numReturns)
+      .u8(fetchLocal ? 1 : 0)
+      .list(slots);
     this.send();
   }
   forget(requestId: number): void {
@@ -177,7 +203,11 @@ export class ToCoreSender implements ToCore {
     this.send();
   }
   cancel(slot: number, force: boolean, recursive: boolean): void {
-    this.w.reset(op.cancel).u32(slot).u8(force ? 1 : 0).u8(recursive ? 1 : 0);
+    this.w
+      .reset(op.cancel)
+      .u32(slot)
+      .u8(force ? 1 : 0)
+      .u8(recursive ? 1 : 0);
     this.send();
   }
   call(requestId: number, method: string, json: string): void {

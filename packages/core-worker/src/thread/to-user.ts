@@ -98,7 +98,11 @@ export class ToUserSender implements ToUser {
     this.send();
   }
   reply(requestId: number, ok: boolean, json: string): void {
-    this.w.reset(op.reply).u32(requestId).u8(ok ? 1 : 0).text(json);
+    this.w
+      .reset(op.reply)
+      .u32(requestId)
+      .u8(ok ? 1 : 0)
+      .text(json);
     this.send();
   }
   loadFunction(functionId: string, blob: Uint8Array): void {

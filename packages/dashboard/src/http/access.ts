@@ -15,8 +15,26 @@ export interface Refusal {
   readonly text: string;
 }
 
-const open = new Set(["/", "/favicon.ico", "/api/authentication_mode", "/api/authenticate", "/api/healthz", "/api/gcs_healthz", "/api/local_raylet_healthz", "/-/healthz"]);
-const browserHeaders = ["referer", "origin", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-site", "sec-fetch-user", "access-control-request-method", "access-control-request-headers"];
+const open = new Set([
+  "/",
+  "/favicon.ico",
+  "/api/authentication_mode",
+  "/api/authenticate",
+  "/api/healthz",
+  "/api/gcs_healthz",
+  "/api/local_raylet_healthz",
+  "/-/healthz",
+]);
+/** Not sec-fetch-mode: Node's own fetch sends it, and a browser that does sends the others with it. */
+const browserHeaders = [
+  "referer",
+  "origin",
+  "sec-fetch-dest",
+  "sec-fetch-site",
+  "sec-fetch-user",
+  "access-control-request-method",
+  "access-control-request-headers",
+];
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 export const tokenCookie = "ray-authentication-token";
 
@@ -25,16 +43,19 @@ export function refuse(request: { method: string; path: string; headers: Incomin
   const { method, path, headers } = request;
   const host = headers.host;
   // A name that resolves to loopback and is not ours is a page that rebinds its DNS entry to reach us.
-  if (isLoopback(policy.boundHost) && host !== undefined && !isLoopback(hostNameOf(host))) return { status: 421, text: `this server is not ${hostNameOf(host)}` };
+  if (isLoopback(policy.boundHost) && host !== undefined && !isLoopback(hostNameOf(host)))
+    return { status: 421, text: `this server is not ${hostNameOf(host)}` };
   if (policy.token !== undefined && !open.has(path) && !path.startsWith("/static/")) {
     const shown = shownToken(headers);
     if (shown === undefined) return { status: 401, text: "Unauthorized: Missing authentication token" };
     if (!sameToken(shown, policy.token)) return { status: 403, text: "Forbidden: Invalid authentication token" };
   }
-  if (!safeMethods.has(method) && path !== "/api/authenticate" && isBrowser(headers)) return { status: 405, text: `'${method}' method not allowed for browser traffic.` };
+  if (!safeMethods.has(method) && path !== "/api/authenticate" && isBrowser(headers))
+    return { status: 405, text: `'${method}' method not allowed for browser traffic.` };
   // WebSocket handshakes are GETs that pages of any origin may make.
   const origin = headers.origin;
-  if (headers.upgrade !== undefined && origin !== undefined && originHost(origin) !== host) return { status: 400, text: `origin ${origin} may not open a WebSocket here` };
+  if (headers.upgrade !== undefined && origin !== undefined && originHost(origin) !== host)
+    return { status: 400, text: `origin ${origin} may not open a WebSocket here` };
   return undefined;
 }
 

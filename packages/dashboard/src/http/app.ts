@@ -33,9 +33,18 @@ export function createApp(options: AppOptions): RequestListener {
   const app = new Hono();
 
   for (const path of ["/api/version", "/api/ray/version"]) {
-    app.get(path, (c) => json(c, { version: apiVersion, ray_version: rayVersion, ray_commit: `tray-${options.version}`, session_name: `session_${options.sessionName}` }));
+    app.get(path, (c) =>
+      json(c, {
+        version: apiVersion,
+        ray_version: rayVersion,
+        ray_commit: `tray-${options.version}`,
+        session_name: `session_${options.sessionName}`,
+      }),
+    );
   }
-  app.get("/", (c) => c.text(`tray ${options.version}: Jobs API at /api/jobs/, State API at /api/v0/{nodes,actors,workers,jobs}, metrics at /metrics\n`));
+  app.get("/", (c) =>
+    c.text(`tray ${options.version}: Jobs API at /api/jobs/, State API at /api/v0/{nodes,actors,workers,jobs}, metrics at /metrics\n`),
+  );
   for (const path of ["/api/healthz", "/-/healthz"]) app.get(path, (c) => c.text("success"));
   app.get("/api/gcs_healthz", async (c) => {
     try {

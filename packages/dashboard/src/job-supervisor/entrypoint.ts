@@ -13,8 +13,16 @@ export interface Entrypoint {
 }
 
 /** @throws what spawning throws */
-export async function startEntrypoint(command: string, options: { cwd: string; env: Readonly<Record<string, string>>; logFd: number; submissionId: string }): Promise<Entrypoint> {
-  const child = spawn("/bin/sh", ["-c", command], { cwd: options.cwd, env: options.env, detached: true, stdio: ["ignore", options.logFd, options.logFd] });
+export async function startEntrypoint(
+  command: string,
+  options: { cwd: string; env: Readonly<Record<string, string>>; logFd: number; submissionId: string },
+): Promise<Entrypoint> {
+  const child = spawn("/bin/sh", ["-c", command], {
+    cwd: options.cwd,
+    env: options.env,
+    detached: true,
+    stdio: ["ignore", options.logFd, options.logFd],
+  });
   const exited = deferred<number>();
   child.on("exit", (code, signal) => exited.resolve(code ?? -(signal === null ? 0 : constants.signals[signal])));
   await new Promise<void>((resolve, reject) => {
@@ -39,12 +47,16 @@ exit 0
 `;
 
 function startGuard(pid: number, submissionId: string): ChildProcess {
-  const guard = spawn("/bin/sh", ["-c", guardScript, "tray-job-guard", String(pid), `${submissionVariable}=${submissionId.replace(/[.[\]*^$\\]/g, "\\$&")}`], {
-    detached: true,
-    stdio: ["pipe", "ignore", "ignore"],
-    env: { PATH: "/usr/local/bin:/usr/bin:/bin" },
-    cwd: "/",
-  });
+  const guard = spawn(
+    "/bin/sh",
+    ["-c", guardScript, "tray-job-guard", String(pid), `${submissionVariable}=${submissionId.replace(/[.[\]*^$\\]/g, "\\$&")}`],
+    {
+      detached: true,
+      stdio: ["pipe", "ignore", "ignore"],
+      env: { PATH: "/usr/local/bin:/usr/bin:/bin" },
+      cwd: "/",
+    },
+  );
   guard.on("error", () => undefined); // without a guard a killed supervisor leaves its job running; the job itself is not worse for it
   guard.stdin?.on("error", () => undefined);
   guard.unref();

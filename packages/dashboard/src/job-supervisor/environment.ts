@@ -19,7 +19,11 @@ export interface JobPlace {
 /** Variables of the supervisor itself, and Ray's that it does not pass on either. */
 const hidden = ["RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING", "TRAY_RPC_FAULTS"];
 
-export function entrypointEnvironment(base: Readonly<Record<string, string | undefined>>, input: SupervisorInput, place: JobPlace): Record<string, string> {
+export function entrypointEnvironment(
+  base: Readonly<Record<string, string | undefined>>,
+  input: SupervisorInput,
+  place: JobPlace,
+): Record<string, string> {
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(base)) if (value !== undefined && !hidden.includes(name)) env[name] = value;
   for (const [name, value] of Object.entries(envVarsOf(input))) env[name] = expand(value, env);

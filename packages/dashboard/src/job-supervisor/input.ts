@@ -17,7 +17,8 @@ export interface SupervisorInput {
 
 export function parseInput(json: string): SupervisorInput {
   const input = JSON.parse(json) as Partial<SupervisorInput>;
-  if (typeof input.entrypoint !== "string" || typeof input.attempt !== "number") throw new TrayError("INVALID_ARGUMENT", "the job has no entrypoint or no attempt number");
+  if (typeof input.entrypoint !== "string" || typeof input.attempt !== "number")
+    throw new TrayError("INVALID_ARGUMENT", "the job has no entrypoint or no attempt number");
   return {
     attempt: input.attempt,
     entrypoint: input.entrypoint,

@@ -82,7 +82,8 @@ export class JobSupervisor {
   private async prepare(): Promise<string> {
     const { input, clock } = this.options;
     const config = input.runtimeEnv?.["config"];
-    const seconds = typeof config === "object" && config !== null && "setup_timeout_seconds" in config ? Number(config.setup_timeout_seconds) : undefined;
+    const seconds =
+      typeof config === "object" && config !== null && "setup_timeout_seconds" in config ? Number(config.setup_timeout_seconds) : undefined;
     const timeoutMs = seconds === undefined || Number.isNaN(seconds) ? input.setupTimeoutMs : seconds < 0 ? undefined : seconds * 1000;
     const late = new AbortController();
     const timer = timeoutMs === undefined ? undefined : clock.after(timeoutMs, () => late.abort(new Error(`it took longer than ${timeoutMs} ms`)));
@@ -121,7 +122,11 @@ export class JobSupervisor {
 
   private endInterrupted(reason: Interruption): Promise<void> {
     if (reason === "stop") return this.end({ status: "STOPPED" });
-    return this.end({ status: "FAILED", errorType: "JOB_SUPERVISOR_ACTOR_DIED", message: "Job supervisor actor died: the raylet of its node has ended" });
+    return this.end({
+      status: "FAILED",
+      errorType: "JOB_SUPERVISOR_ACTOR_DIED",
+      message: "Job supervisor actor died: the raylet of its node has ended",
+    });
   }
 
   private async fail(errorType: JobErrorType, message: string): Promise<void> {
@@ -132,7 +137,9 @@ export class JobSupervisor {
   private async end(outcome: Outcome): Promise<void> {
     const { store, submissionId, input, clock } = this.options;
     const atMs = clock.wallMs();
-    const ended = this.persist(() => store.update(submissionId, (r) => (r.attempts !== input.attempt ? { refused: "stale-attempt" } : finish(r, outcome, atMs))));
+    const ended = this.persist(() =>
+      store.update(submissionId, (r) => (r.attempts !== input.attempt ? { refused: "stale-attempt" } : finish(r, outcome, atMs))),
+    );
     // With the node gone the GCS may be gone too; then the job loop of whoever comes back says how the job ended.
     await (this.reason === "host-gone" ? Promise.race([ended, sleep(clock, 5_000)]) : ended);
   }

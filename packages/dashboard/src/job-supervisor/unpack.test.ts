@@ -60,14 +60,24 @@ describe("unpackZip", () => {
   };
 
   it("writes files with their modes, empty directories, and names of any script", async () => {
-    expect(await unpack([{ name: "bin/run", text: "#!/bin/sh\n", mode: 0o100755 }, { name: "empty/", mode: 0o040755 }, { name: "ü/日.txt", text: "x" }])).toEqual({ files: 2, skipped: [] });
+    expect(
+      await unpack([
+        { name: "bin/run", text: "#!/bin/sh\n", mode: 0o100755 },
+        { name: "empty/", mode: 0o040755 },
+        { name: "ü/日.txt", text: "x" },
+      ]),
+    ).toEqual({ files: 2, skipped: [] });
     expect(statSync(join(dir, "out/bin/run")).mode & 0o777).toBe(0o755);
     expect(readdirSync(join(dir, "out/empty"))).toEqual([]);
     expect(readFileSync(join(dir, "out/ü/日.txt"), "utf8")).toBe("x");
   });
   it("skips members that would land outside, and links", async () => {
     const bad = ["../evil", "/evil", "a/../../evil", "..\\evil", "C:/evil", ".."];
-    const { files, skipped } = await unpack([...bad.map((name) => ({ name, text: "x" })), { name: "link", text: "/etc/passwd", mode: 0o120777 }, { name: "good", text: "x" }]);
+    const { files, skipped } = await unpack([
+      ...bad.map((name) => ({ name, text: "x" })),
+      { name: "link", text: "/etc/passwd", mode: 0o120777 },
+      { name: "good", text: "x" },
+    ]);
     expect({ files, skipped }).toEqual({ files: 1, skipped: [...bad, "link"] });
     expect(readdirSync(dir).sort()).toEqual(["a.zip", "out"]);
     expect(existsSync("/evil")).toBe(false);

@@ -35,7 +35,7 @@ export async function unpackZip(file: string, target: string, signal: AbortSigna
   try {
     for await (const entry of zip.eachEntry()) {
       signal.throwIfAborted();
-      const name = getFileNameLowLevel(entry.generalPurposeBitFlag, entry.fileName, entry.extraFields, true);
+      const name = getFileNameLowLevel(entry.generalPurposeBitFlag, entry.fileName as unknown as Buffer, entry.extraFields, true);
       const path = memberPath(root, name);
       const mode = entry.externalFileAttributes >>> 16;
       if (path === undefined || (mode & unixTypeMask) === unixSymlink) {

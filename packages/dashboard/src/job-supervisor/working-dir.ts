@@ -16,7 +16,8 @@ const known = new Set(["working_dir", "workingDir", "env_vars", "envVars", "excl
 export async function prepareWorkingDir(input: SupervisorInput, jobDir: string, token: string | undefined, signal: AbortSignal): Promise<string> {
   const env = input.runtimeEnv ?? {};
   const unknown = Object.keys(env).filter((key) => !known.has(key) && env[key] != null);
-  if (unknown.length > 0) throw new TrayError("RUNTIME_ENV_SETUP", `runtime_env ${unknown.map((k) => `'${k}'`).join(", ")} is not supported by this version of tray`);
+  if (unknown.length > 0)
+    throw new TrayError("RUNTIME_ENV_SETUP", `runtime_env ${unknown.map((k) => `'${k}'`).join(", ")} is not supported by this version of tray`);
   const uri = env["working_dir"] ?? env["workingDir"];
   if (uri === undefined || uri === null) {
     await mkdir(jobDir, { recursive: true, mode: 0o700 });

@@ -73,7 +73,11 @@ export function driversBySubmission(jobs: readonly JobInfo[]): Map<string, JobIn
   return last;
 }
 
-const driverInfo = (job: JobInfo): { id: string; node_ip_address: string; pid: string } => ({ id: job.jobId, node_ip_address: job.driverHost, pid: String(job.driverPid) });
+const driverInfo = (job: JobInfo): { id: string; node_ip_address: string; pid: string } => ({
+  id: job.jobId,
+  node_ip_address: job.driverHost,
+  pid: String(job.driverPid),
+});
 
 function parseObject(json: string): Record<string, unknown> | null {
   if (json === "") return null;

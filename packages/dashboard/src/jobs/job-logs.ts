@@ -65,7 +65,8 @@ export class JobLogs {
     if (placement === null) return new Uint8Array(0);
     const file = jobLogName(record.submissionId);
     try {
-      return (await this.cluster.raylet(placement.raylet).readLog({ file, offset, maxBytes: chunkBytesMax }, { timeoutMs: 10_000, retry: true })).data;
+      return (await this.cluster.raylet(placement.raylet).readLog({ file, offset, maxBytes: chunkBytesMax }, { timeoutMs: 10_000, retry: true }))
+        .data;
     } catch (error) {
       const local = await readLocal(join(this.localLogsDir, file), offset);
       if (local !== undefined) return local;

@@ -129,7 +129,8 @@ export class JobLoop {
     } catch (error) {
       // Whether it arrived is unknown: the ask is repeated on the same node until that answers or is dead.
       logger.debug("a node did not answer about a job", { submissionId: record.submissionId, nodeId: placement.nodeId, error: messageOf(error) });
-      if (isTrayError(error, "INVALID_ARGUMENT")) await this.end(record, { status: "FAILED", errorType: "JOB_SUPERVISOR_ACTOR_START_FAILURE", message: messageOf(error) });
+      if (isTrayError(error, "INVALID_ARGUMENT"))
+        await this.end(record, { status: "FAILED", errorType: "JOB_SUPERVISOR_ACTOR_START_FAILURE", message: messageOf(error) });
     } finally {
       this.asking.delete(key);
     }
@@ -166,7 +167,9 @@ export class JobLoop {
         ? { refused: "stale-attempt" }
         : finish(
             r,
-            r.stopRequested ? { status: "STOPPED" } : { status: "FAILED", errorType: "JOB_SUPERVISOR_ACTOR_DIED", message: `Job supervisor actor died: ${why}` },
+            r.stopRequested
+              ? { status: "STOPPED" }
+              : { status: "FAILED", errorType: "JOB_SUPERVISOR_ACTOR_DIED", message: `Job supervisor actor died: ${why}` },
             this.options.clock.wallMs(),
           ),
     );

@@ -10,7 +10,9 @@ import { isTerminal, type JobRecord, newRecord, requestStop } from "./record.js"
 import { InvalidRequest, newSubmissionId, parseSubmitRequest } from "./submit-request.js";
 
 /** A job as its id finds it: a submission, or a driver that nobody submitted. */
-export type FoundJob = { readonly kind: "submission"; readonly record: JobRecord; readonly driver: JobInfo | undefined } | { readonly kind: "driver"; readonly job: JobInfo };
+export type FoundJob =
+  | { readonly kind: "submission"; readonly record: JobRecord; readonly driver: JobInfo | undefined }
+  | { readonly kind: "driver"; readonly job: JobInfo };
 
 export interface JobServiceOptions {
   readonly store: JobStore;

@@ -39,7 +39,10 @@ export class JobStore {
    * Applies `change` to the present record until the swap succeeds.
    * @returns the record as it is now, and whether `change` was applied; undefined when there is no such job.
    */
-  async update(submissionId: string, change: (record: JobRecord) => Change): Promise<{ record: JobRecord; applied: boolean; refused?: string } | undefined> {
+  async update(
+    submissionId: string,
+    change: (record: JobRecord) => Change,
+  ): Promise<{ record: JobRecord; applied: boolean; refused?: string } | undefined> {
     const key = { namespace: submissionsNamespace, key: submissionId };
     let { found, value: current } = await this.kv.kvGet(key, { retry: true });
     for (let tries = 0; found && tries < swapTriesMax; tries++) {

@@ -8,7 +8,10 @@ export function resourcesOf(needs: EntrypointNeeds): Resources {
   return toFixedPoint({ ...needs.resources, CPU: needs.numCpus, GPU: needs.numGpus, memory: needs.memoryBytes });
 }
 
-export type Choice = { readonly kind: "node"; readonly nodes: readonly NodeStatus[] } | { readonly kind: "wait" } | { readonly kind: "infeasible"; readonly detail: string };
+export type Choice =
+  | { readonly kind: "node"; readonly nodes: readonly NodeStatus[] }
+  | { readonly kind: "wait" }
+  | { readonly kind: "infeasible"; readonly detail: string };
 
 /** Nodes to ask, best first. `infeasible`: no living node could ever take it. */
 export function choosePlacement(needs: EntrypointNeeds, nodes: readonly NodeStatus[]): Choice {

@@ -15,7 +15,12 @@ const step = fc.oneof(
   fc.nat(3).map((attempt) => (r: JobRecord) => unplace(r, attempt)),
   fc.nat(3).map((attempt) => (r: JobRecord) => run(r, attempt, self, 2000)),
   fc.constant((r: JobRecord) => requestStop(r, 3000)),
-  fc.constantFrom("STOPPED" as const, "SUCCEEDED" as const, "FAILED" as const).map((status) => (r: JobRecord) => (r.status === "PENDING" && status === "SUCCEEDED" ? { refused: "unchanged" as const } : finish(r, { status }, 4000))),
+  fc
+    .constantFrom("STOPPED" as const, "SUCCEEDED" as const, "FAILED" as const)
+    .map(
+      (status) => (r: JobRecord) =>
+        r.status === "PENDING" && status === "SUCCEEDED" ? { refused: "unchanged" as const } : finish(r, { status }, 4000),
+    ),
 );
 
 describe("JobRecord", () => {

@@ -59,7 +59,8 @@ export function mountJobs(app: Hono, jobs: JobService): void {
   });
 }
 
-export const json = (c: Context, value: unknown): Response => c.body(JSON.stringify(value), 200, { "Content-Type": "application/json; charset=utf-8" });
+export const json = (c: Context, value: unknown): Response =>
+  c.body(JSON.stringify(value), 200, { "Content-Type": "application/json; charset=utf-8" });
 
 function missing(c: Context): Response {
   return c.text(`Job ${c.req.param("id")} does not exist`, 404);

@@ -19,7 +19,10 @@ describe("parseSubmitRequest", () => {
     expect(() => parseSubmitRequest(body)).toThrow(message);
   });
   it("drops nulls before it judges, and takes the old name of the id", () => {
-    expect(parseSubmitRequest({ entrypoint: "x", colour: null, job_id: "old", submission_id: null, entrypoint_num_cpus: 2 })).toMatchObject({ submissionId: "old", needs: { numCpus: 2, memoryBytes: 0 } });
+    expect(parseSubmitRequest({ entrypoint: "x", colour: null, job_id: "old", submission_id: null, entrypoint_num_cpus: 2 })).toMatchObject({
+      submissionId: "old",
+      needs: { numCpus: 2, memoryBytes: 0 },
+    });
     expect(parseSubmitRequest({ entrypoint: "x", submission_id: "" }).submissionId).toBeUndefined();
   });
   it("makes ids of letters that are told apart", () => {

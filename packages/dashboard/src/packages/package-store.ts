@@ -5,7 +5,8 @@ import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { Readable, Transform } from "node:stream";
+import type { Readable } from "node:stream";
+import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
 const namePattern = /^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}$/;
@@ -41,7 +42,12 @@ export class PackageStore {
       transform: (chunk: Buffer, _encoding, done) => {
         bytes += chunk.length;
         hash.update(chunk);
-        if (bytes > this.bytesMax) done(new TrayError("RESOURCE_EXHAUSTED", `the package is larger than ${this.bytesMax} bytes`, { hint: "exclude files with .trayignore, or raise packageMaxSize" }));
+        if (bytes > this.bytesMax)
+          done(
+            new TrayError("RESOURCE_EXHAUSTED", `the package is larger than ${this.bytesMax} bytes`, {
+              hint: "exclude files with .trayignore, or raise packageMaxSize",
+            }),
+          );
         else done(null, chunk);
       },
     });

@@ -12,7 +12,9 @@ export function renderMetrics(status: ClusterStatus, jobsByStatus: Readonly<Reco
       lines.push(`${name}${text === "" ? "" : `{${text}}`} ${value}`);
     }
   };
-  const nodes = status.nodes.flatMap((n) => (n.info === undefined ? [] : [{ ...n, info: n.info, labels: { node_id: n.info.nodeId, node_name: n.info.nodeName } }]));
+  const nodes = status.nodes.flatMap((n) =>
+    n.info === undefined ? [] : [{ ...n, info: n.info, labels: { node_id: n.info.nodeId, node_name: n.info.nodeName } }],
+  );
   const alive = nodes.filter((n) => n.info.state === NodeState.ALIVE);
   metric("tray_nodes", "Nodes by state.", [
     { labels: { state: "ALIVE" }, value: alive.length },
@@ -20,16 +22,43 @@ export function renderMetrics(status: ClusterStatus, jobsByStatus: Readonly<Reco
   ]);
   const amounts = (which: "total" | "available"): { labels: Record<string, string>; value: number }[] =>
     alive.flatMap((n) =>
-      Object.entries(fromFixedPoint((which === "total" ? n.info.total : n.available)?.amounts ?? {})).map(([resource, value]) => ({ labels: { ...n.labels, resource }, value })),
+      Object.entries(fromFixedPoint((which === "total" ? n.info.total : n.available)?.amounts ?? {})).map(([resource, value]) => ({
+        labels: { ...n.labels, resource },
+        value,
+      })),
     );
   metric("tray_node_resources_total", "What a node offers.", amounts("total"));
   metric("tray_node_resources_available", "What of it is free.", amounts("available"));
-  metric("tray_node_workers", "Worker processes.", alive.map((n) => ({ labels: n.labels, value: n.workers })));
-  metric("tray_node_queued", "Tasks and actors that wait on a node.", alive.map((n) => ({ labels: n.labels, value: n.queued })));
-  metric("tray_node_memory_used_bytes", "Memory in use.", alive.map((n) => ({ labels: n.labels, value: n.usedMemoryBytes })));
-  metric("tray_object_store_used_bytes", "Bytes in the object store.", alive.map((n) => ({ labels: n.labels, value: n.objectStoreUsed })));
-  metric("tray_demand", "What waits, by cause.", status.demand.map((d) => ({ labels: { kind: d.kind, cause: d.infeasible ? "infeasible" : (d.wait?.cause ?? "") }, value: d.count })));
-  metric("tray_jobs", "Submitted jobs by status.", Object.entries(jobsByStatus).map(([status_, value]) => ({ labels: { status: status_ }, value })));
+  metric(
+    "tray_node_workers",
+    "Worker processes.",
+    alive.map((n) => ({ labels: n.labels, value: n.workers })),
+  );
+  metric(
+    "tray_node_queued",
+    "Tasks and actors that wait on a node.",
+    alive.map((n) => ({ labels: n.labels, value: n.queued })),
+  );
+  metric(
+    "tray_node_memory_used_bytes",
+    "Memory in use.",
+    alive.map((n) => ({ labels: n.labels, value: n.usedMemoryBytes })),
+  );
+  metric(
+    "tray_object_store_used_bytes",
+    "Bytes in the object store.",
+    alive.map((n) => ({ labels: n.labels, value: n.objectStoreUsed })),
+  );
+  metric(
+    "tray_demand",
+    "What waits, by cause.",
+    status.demand.map((d) => ({ labels: { kind: d.kind, cause: d.infeasible ? "infeasible" : (d.wait?.cause ?? "") }, value: d.count })),
+  );
+  metric(
+    "tray_jobs",
+    "Submitted jobs by status.",
+    Object.entries(jobsByStatus).map(([status_, value]) => ({ labels: { status: status_ }, value })),
+  );
   return `${lines.join("\n")}\n`;
 }
 

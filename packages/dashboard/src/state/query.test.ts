@@ -2,8 +2,30 @@ import { answer, parseQuery } from "./query.js";
 import { resources } from "./rows.js";
 
 const rows = [
-  { node_id: "b", node_ip: "h", is_head_node: false, state: "DEAD", state_message: null, node_name: "x", resources_total: {}, labels: {}, start_time_ms: 1, end_time_ms: 2 },
-  { node_id: "a", node_ip: "h", is_head_node: true, state: "ALIVE", state_message: null, node_name: "y", resources_total: {}, labels: {}, start_time_ms: 1, end_time_ms: 0 },
+  {
+    node_id: "b",
+    node_ip: "h",
+    is_head_node: false,
+    state: "DEAD",
+    state_message: null,
+    node_name: "x",
+    resources_total: {},
+    labels: {},
+    start_time_ms: 1,
+    end_time_ms: 2,
+  },
+  {
+    node_id: "a",
+    node_ip: "h",
+    is_head_node: true,
+    state: "ALIVE",
+    state_message: null,
+    node_name: "y",
+    resources_total: {},
+    labels: {},
+    start_time_ms: 1,
+    end_time_ms: 0,
+  },
 ];
 const ask = (query: string): { data: { result: { total: number; num_filtered: number; result: Record<string, unknown>[] } } } =>
   answer(rows, resources.nodes, parseQuery(new URLSearchParams(query), resources.nodes)) as never;

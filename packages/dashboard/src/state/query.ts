@@ -1,3 +1,4 @@
+import { textOf } from "@tray/common";
 // The State API's query: filters, limit, detail; and the envelope of its answers.
 import type { Resource, Row } from "./rows.js";
 
@@ -16,10 +17,13 @@ export function parseQuery(params: URLSearchParams, resource: Resource): Query {
   const keys = params.getAll("filter_keys");
   const predicates = params.getAll("filter_predicates");
   const values = params.getAll("filter_values");
-  if (keys.length !== values.length || keys.length !== predicates.length) throw new BadQuery("filter_keys, filter_predicates and filter_values must pair up");
+  if (keys.length !== values.length || keys.length !== predicates.length)
+    throw new BadQuery("filter_keys, filter_predicates and filter_values must pair up");
   const filters = keys.map((key, i) => {
     if (!resource.filterable.includes(key) && !resource.detail.includes(key)) {
-      throw new BadQuery(`The given filter column ${key} is not supported. Supported filter columns: {${resource.filterable.map((c) => `'${c}'`).join(", ")}}`);
+      throw new BadQuery(
+        `The given filter column ${key} is not supported. Supported filter columns: {${resource.filterable.map((c) => `'${c}'`).join(", ")}}`,
+      );
     }
     const predicate = predicates[i];
     if (predicate !== "=" && predicate !== "!=") throw new BadQuery(`Unsupported filter predicate ${predicate}; use = or !=`);
@@ -34,12 +38,23 @@ export function parseQuery(params: URLSearchParams, resource: Resource): Query {
 /** Filters, sorts by id, limits, and wraps. */
 export function answer(rows: readonly Row[], resource: Resource, query: Query, warning = ""): object {
   const matching = rows.filter((row) => query.filters.every((f) => matches(row[f.key], f.value) !== f.negated));
-  const sorted = [...matching].sort((a, b) => (String(a[resource.idColumn] ?? "") < String(b[resource.idColumn] ?? "") ? -1 : 1));
-  const shown = sorted.slice(0, query.limit).map((row) => (query.detail ? row : Object.fromEntries(Object.entries(row).filter(([key]) => !resource.detail.includes(key)))));
+  const sorted = [...matching].sort((a, b) => (textOf(a[resource.idColumn] ?? "") < textOf(b[resource.idColumn] ?? "") ? -1 : 1));
+  const shown = sorted
+    .slice(0, query.limit)
+    .map((row) => (query.detail ? row : Object.fromEntries(Object.entries(row).filter(([key]) => !resource.detail.includes(key)))));
   return {
     result: true,
     msg: "",
-    data: { result: { total: rows.length, num_after_truncation: rows.length, num_filtered: matching.length, result: shown, partial_failure_warning: warning, warnings: null } },
+    data: {
+      result: {
+        total: rows.length,
+        num_after_truncation: rows.length,
+        num_filtered: matching.length,
+        result: shown,
+        partial_failure_warning: warning,
+        warnings: null,
+      },
+    },
   };
 }
 
@@ -50,5 +65,5 @@ function matches(actual: unknown, wanted: string): boolean {
   if (actual === null || actual === undefined) return false;
   if (typeof actual === "boolean") return actual === /^(true|1)$/i.test(wanted);
   if (typeof actual === "number") return actual === Number(wanted);
-  return String(actual).toLowerCase() === wanted.toLowerCase();
+  return textOf(actual).toLowerCase() === wanted.toLowerCase();
 }

@@ -16,7 +16,9 @@ interface Rows {
 export function mountState(app: Hono, cluster: Cluster, jobs: JobService): void {
   const sources: Readonly<Record<keyof typeof resources, () => Promise<Rows>>> = {
     nodes: async () => ({ rows: (await cluster.gcs.listNodes({}, { retry: true })).nodes.map(nodeRow) }),
-    actors: async () => ({ rows: (await cluster.gcs.listActors({ limit: 10_000, namedOnly: false, namespace: "" }, { retry: true })).actors.map(actorRow) }),
+    actors: async () => ({
+      rows: (await cluster.gcs.listActors({ limit: 10_000, namedOnly: false, namespace: "" }, { retry: true })).actors.map(actorRow),
+    }),
     workers: () => workerRows(cluster),
     jobs: async () => ({ rows: (await jobs.list()).map(jobRow) }),
   };
@@ -49,4 +51,5 @@ async function workerRows(cluster: Cluster): Promise<Rows> {
   return silent.length === 0 ? { rows } : { rows, warning: `nodes that did not answer: ${silent.join(", ")}` };
 }
 
-const reply = (c: Context, value: object, status: 200 | 400 | 500): Response => c.body(JSON.stringify(value), status, { "Content-Type": "application/json; charset=utf-8" });
+const reply = (c: Context, value: object, status: 200 | 400 | 500): Response =>
+  c.body(JSON.stringify(value), status, { "Content-Type": "application/json; charset=utf-8" });

@@ -69,6 +69,9 @@ export class ObjectService implements BulkSource {
   usage(): ReturnType<ObjectTableCore["usage"]> {
     return this.table.usage();
   }
+  list(): ReturnType<ObjectTableCore["list"]> {
+    return this.table.list();
+  }
 
   /** Answers when there is room. @throws OBJECT_STORE_FULL larger than the arena. @throws RESOURCE_EXHAUSTED too many wait. */
   async create(objectId: string, size: number, owner: Address | undefined, client: string, signal: AbortSignal): Promise<CreateObjectReply> {

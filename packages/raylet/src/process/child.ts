@@ -1,7 +1,7 @@
 // One child process with its group: output to files and to whoever listens, its end told once.
 //
 // Invariants
-//   C1. The group is gone when `exited` settles: whatever the process started and left behind is killed.
+//   C1. The group is gone when `exited` settles: whatever the process started and left behind is killed, in a session of its own or not.
 //   C2. fd 3 of the child is a pipe of which we hold the other end: it reads end-of-file there when we are gone, however we ended.
 import { type ChildProcess, spawn } from "node:child_process";
 import { appendFileSync } from "node:fs";
@@ -11,13 +11,15 @@ import { logLineBytesMax, stderrTailLines } from "../limits.js";
 import { LineSplitter } from "../logs/line-splitter.js";
 import { RotatingFile } from "../logs/rotating-file.js";
 import type { ProcessExit, SpawnedProcess } from "../pool/spawner.js";
-import { signalGroup } from "./proc.js";
+import { killMarked, signalGroup } from "./proc.js";
 
 export interface ChildOptions {
   readonly clock: Clock;
   /** [executable, …arguments] */
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** "NAME=value" of `env` that no other process has, but for its descendants: by it they are found. */
+  readonly mark?: string | undefined;
   readonly cwd?: string | undefined;
   /** Path without ending for its output (".out", ".err"), when the pid is known. Absent: its output is not kept. */
   readonly logPath?: ((pid: number) => string) | undefined;
@@ -71,6 +73,7 @@ export function spawnChild(options: ChildOptions): SpawnedProcess {
   child.once("exit", (code, signal) => {
     gone = true;
     signalGroup(pid, "SIGKILL"); // C1
+    if (options.mark !== undefined) killMarked(options.mark);
     const late = options.clock.after(drainMs, () => {
       child.stdout?.destroy();
       child.stderr?.destroy();

@@ -85,6 +85,7 @@ export class ProcessSpawners implements WorkerSpawner {
       clock,
       command,
       env: { ...env, ...envVars, [processConfigVariable]: configFile },
+      mark: `${processConfigVariable}=${configFile}`,
       logBytesMax,
       ...output,
       onSpawned: (spawned) => {

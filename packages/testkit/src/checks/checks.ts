@@ -75,9 +75,11 @@ export class Checks {
     }
     task.begun++;
     if (task.maxRetries >= 0 && task.begun > task.maxRetries + 1) {
-      this.world.log.violated(`K1: ${template.name} ${taskId} begins for the ${task.begun}. time (attempt ${attempt}), with ${task.maxRetries} retries`);
+      this.world.log.violated(
+        `K1: ${template.name} ${taskId} begins for the ${task.begun}. time (attempt ${attempt}), with ${task.maxRetries} retries`,
+      );
     }
-    if (template.actorId === "") this.checkProcessors(user, running);
+    if (template.actorId === "") this.checkProcessors(user);
     else this.checkOrder(user, template, number);
   }
   executed(running: Running): void {
@@ -92,9 +94,14 @@ export class Checks {
     }
     for (const life of book.lives) {
       if (!life.user.process.alive) continue;
-      if (life.incarnation === spec.incarnation) this.world.log.violated(`K3: actor ${spec.actorId} incarnation ${spec.incarnation} is made twice, in ${life.user.process.host} and ${user.process.host}`);
+      if (life.incarnation === spec.incarnation)
+        this.world.log.violated(
+          `K3: actor ${spec.actorId} incarnation ${spec.incarnation} is made twice, in ${life.user.process.host} and ${user.process.host}`,
+        );
       else if (!this.world.isGivenUp(life.user.facts.nodeId)) {
-        this.world.log.violated(`K3: actor ${spec.actorId} lives as incarnation ${spec.incarnation} in ${user.process.host} while incarnation ${life.incarnation} is alive in ${life.user.process.host}`);
+        this.world.log.violated(
+          `K3: actor ${spec.actorId} lives as incarnation ${spec.incarnation} in ${user.process.host} while incarnation ${life.incarnation} is alive in ${life.user.process.host}`,
+        );
       }
     }
     book.lives.push({ user, incarnation: spec.incarnation });
@@ -120,19 +127,28 @@ export class Checks {
     if (book === undefined || actor === undefined) return;
     const key = `${actor.spec.incarnation}|${template.callerWorkerId}`;
     const last = book.order.get(key) ?? -1;
-    if (number <= last) this.world.log.violated(`K4: actor ${template.actorId} incarnation ${actor.spec.incarnation} begins call ${number} of ${template.callerWorkerId.slice(0, 8)} after call ${last}`);
+    if (number <= last)
+      this.world.log.violated(
+        `K4: actor ${template.actorId} incarnation ${actor.spec.incarnation} begins call ${number} of ${template.callerWorkerId.slice(0, 8)} after call ${last}`,
+      );
     book.order.set(key, number);
   }
 
-  private checkProcessors(user: UserThread, begun: Running): void {
+  private checkProcessors(user: UserThread): void {
     const { nodeId } = user.facts;
     let sum = 0;
+    const who: string[] = [];
+    const count = (other: UserThread, what: string, cpus: number): void => {
+      sum += cpus;
+      if (cpus > 0) who.push(`${other.process.host} ${what} ${cpus / 10_000}`);
+    };
     for (const other of this.world.usersOn(nodeId)) {
-      if (other.actor !== undefined) sum += other.actor.spec.resources["CPU"] ?? 0;
-      for (const { activation, template } of other.running.values()) if (template.actorId === "" && !activation.waited) sum += template.resources["CPU"] ?? 0;
+      if (other.actor !== undefined) count(other, other.actor.spec.actorId, other.actor.spec.resources["CPU"] ?? 0);
+      for (const { activation, template } of other.running.values()) {
+        if (template.actorId === "" && !activation.waited) count(other, `${template.name} ${activation.taskId}`, template.resources["CPU"] ?? 0);
+      }
     }
-    void begun;
     const total = this.world.cpusOf(nodeId);
-    if (sum > total) this.world.log.violated(`K2: ${sum / 10_000} processors are in use on a node of ${total / 10_000}`);
+    if (sum > total) this.world.log.violated(`K2: ${sum / 10_000} processors are in use on a node of ${total / 10_000}: ${who.join(", ")}`);
   }
 }

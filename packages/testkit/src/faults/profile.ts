@@ -138,7 +138,10 @@ export class Saboteur {
     const from = random.next() < 0.5 ? others : [this.pick(others) as string];
     const outward = random.next() < 0.5;
     for (const other of from) cluster.cut(outward ? machine.name : other, outward ? other : machine.name, direction);
-    cluster.log.note("faults", `${machine.name} is cut off from ${from.join(", ")} (${direction}${direction === "one-way" ? (outward ? ", outward" : ", inward") : ""}) for ${ms.toFixed(0)} ms`);
+    cluster.log.note(
+      "faults",
+      `${machine.name} is cut off from ${from.join(", ")} (${direction}${direction === "one-way" ? (outward ? ", outward" : ", inward") : ""}) for ${ms.toFixed(0)} ms`,
+    );
     cluster.clock.after(ms, () => cluster.heal());
   }
 

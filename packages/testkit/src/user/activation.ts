@@ -73,7 +73,12 @@ export class Activation {
     const strategy = spread === true ? { kind: "spread" as const } : node === undefined ? undefined : { kind: "nodeAffinity" as const, ...node };
     const functionId = this.user.ship(program);
     return this.own(
-      this.user.submit(this, { functionId, name: program, numReturns: 1, resources: toFixedPoint(resources), strategy, maxRetries, retryExceptions, maxCalls }, args, 0),
+      this.user.submit(
+        this,
+        { functionId, name: program, numReturns: 1, resources: toFixedPoint(resources), strategy, maxRetries, retryExceptions, maxCalls },
+        args,
+        0,
+      ),
     );
   }
 
@@ -133,7 +138,12 @@ export class Activation {
   /** @throws SimFailure ACTOR_NOT_FOUND */
   async getActor(name: string, namespace: string): Promise<SimHandle> {
     this.check();
-    const found = (await this.user.call("getActor", { name, namespace })) as { actorId: string; className: string; maxTaskRetries: number; owner: SimHandle["owner"] };
+    const found = (await this.user.call("getActor", { name, namespace })) as {
+      actorId: string;
+      className: string;
+      maxTaskRetries: number;
+      owner: SimHandle["owner"];
+    };
     this.check();
     return this.own(new SimHandle(0, found.actorId, found.className, found.maxTaskRetries, found.owner));
   }

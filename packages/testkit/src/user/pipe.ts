@@ -10,11 +10,21 @@ export class Pipe {
     private readonly clock: Clock,
     private readonly random: Random,
     private readonly alive: () => boolean,
+    /** False: what is posted waits for open(). */
+    private isOpen: boolean,
   ) {}
+
+  open(): void {
+    this.isOpen = true;
+    if (this.queue.length > 0) this.deliverSoon();
+  }
 
   post(deliver: () => void): void {
     this.queue.push(deliver);
-    if (this.queue.length > 1) return;
+    if (this.isOpen && this.queue.length === 1) this.deliverSoon();
+  }
+
+  private deliverSoon(): void {
     this.clock.after(this.random.next() * delayMsMax, () => {
       const batch = this.queue;
       this.queue = [];

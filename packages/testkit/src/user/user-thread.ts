@@ -8,7 +8,20 @@
 //   U1. Each get is answered once per slot, each request once; nothing is answered that was not asked.
 //   U2. What a located value shows is what was stored, also at the end of the pin.
 import { type Deferred, deferred } from "@tray/common";
-import { claimSlots, claimStates, type ExecActor, type ExecTemplate, type Failure, handleObjectId, type Located, outcomes, type ReturnValue, type TemplateOptions, type ToCore, type ToUser } from "@tray/core-worker";
+import {
+  claimSlots,
+  claimStates,
+  type ExecActor,
+  type ExecTemplate,
+  type Failure,
+  handleObjectId,
+  type Located,
+  outcomes,
+  type ReturnValue,
+  type TemplateOptions,
+  type ToCore,
+  type ToUser,
+} from "@tray/core-worker";
 import type { Arena } from "@tray/object-store";
 import { type Address, type JobId, newActorId, objectIdOf, taskIdOf, toFixedPoint } from "@tray/protocol";
 import type { Checks } from "../checks/checks.js";
@@ -63,9 +76,17 @@ export class UserThread implements ToUser {
   jobId = "";
   namespace = "";
   lostWith: Failure | undefined;
-  actor: { readonly program: ActorProgram; readonly spec: ExecActor; readonly activation: Activation; readonly state: Record<string, SimValue | Map<string, number>> } | undefined;
+  actor:
+    | {
+        readonly program: ActorProgram;
+        readonly spec: ExecActor;
+        readonly activation: Activation;
+        readonly state: Record<string, SimValue | Map<string, number>>;
+      }
+    | undefined;
   readonly running = new Map<number, Running>();
   private readonly toCore: Pipe;
+  private readonly fromCore: Pipe;
   private readonly gets = new Map<number, Get>();
   private readonly replies = new Map<number, Deferred<unknown>>();
   private readonly forgotten = new Set<number>();
@@ -90,16 +111,19 @@ export class UserThread implements ToUser {
     readonly crash: (why: string) => void,
   ) {
     const alive = (): boolean => process.alive;
-    this.toCore = new Pipe(process.clock, process.random, alive);
-    this.port = userThroughPipe(new Pipe(process.clock, process.random, alive), this);
+    this.toCore = new Pipe(process.clock, process.random, alive, true);
+    this.fromCore = new Pipe(process.clock, process.random, alive, false);
+    this.port = userThroughPipe(this.fromCore, this);
   }
 
   attach(core: ToCore, facts: UserFacts): void {
     this.core = throughPipe(this.toCore, core);
     this.facts = facts;
+    this.fromCore.open();
   }
   joinJob(jobId: string, namespace: string): void {
-    if (this.jobId !== "" && this.jobId !== jobId) this.log.violated(`${this.process.host} served job ${this.jobId} and is given work of job ${jobId}`);
+    if (this.jobId !== "" && this.jobId !== jobId)
+      this.log.violated(`${this.process.host} served job ${this.jobId} and is given work of job ${jobId}`);
     this.jobId = jobId;
     this.namespace = namespace;
     this.prefix = jobId + this.facts.workerId.slice(0, 14);
@@ -227,7 +251,8 @@ export class UserThread implements ToUser {
     if (timeoutMs !== undefined) this.process.clock.after(timeoutMs, () => this.core.forget(id));
     const ready = new Array<boolean>(refs.length).fill(false);
     for (const index of (await reply) as number[]) ready[index] = true;
-    if (timeoutMs === undefined && ready.filter(Boolean).length < numReturns) this.log.violated(`a wait for ${numReturns} was answered with ${JSON.stringify(ready)}`);
+    if (timeoutMs === undefined && ready.filter(Boolean).length < numReturns)
+      this.log.violated(`a wait for ${numReturns} was answered with ${JSON.stringify(ready)}`);
     return ready;
   }
 
@@ -266,7 +291,9 @@ export class UserThread implements ToUser {
       return ref;
     });
     // Nested uses of a reference that is also an argument of its own travel as references.
-    const encoded = list.map((arg) => (arg instanceof SimRef ? { bytes: encode(arg, (r) => top.get(r) ?? -1).bytes, held: [] as number[] } : encode(arg)));
+    const encoded = list.map((arg) =>
+      arg instanceof SimRef ? { bytes: encode(arg, (r) => top.get(r) ?? -1).bytes, held: [] as number[] } : encode(arg),
+    );
     const sizes = encoded.map(({ bytes }) => bytes.length);
     const bytes = new Uint8Array(2 + sizes.reduce((sum, size) => sum + size + 4, 0));
     const view = new DataView(bytes.buffer);
@@ -302,7 +329,8 @@ export class UserThread implements ToUser {
     return {
       args,
       adopt: (objectId, owner) => activation.own(new SimRef(adopt(objectId, owner), objectId, owner)),
-      adoptHandle: (actorId, className, counts, retries, owner) => activation.own(new SimHandle(counts ? adopt(handleObjectId(actorId), owner) : 0, actorId, className, retries, owner)),
+      adoptHandle: (actorId, className, counts, retries, owner) =>
+        activation.own(new SimHandle(counts ? adopt(handleObjectId(actorId), owner) : 0, actorId, className, retries, owner)),
     };
   }
 
@@ -315,7 +343,8 @@ export class UserThread implements ToUser {
       const bytes = (): Uint8Array => new Uint8Array(this.facts.arena.readPrivate(offset, size).buffer);
       const first = bytes();
       this.process.clock.after(this.process.random.next() * 5, () => {
-        if (Buffer.compare(first, bytes()) !== 0) this.log.violated(`${this.process.host}: a pinned object of ${size} bytes at ${offset} changed under its reader`); // U2
+        if (Buffer.compare(first, bytes()) !== 0)
+          this.log.violated(`${this.process.host}: a pinned object of ${size} bytes at ${offset} changed under its reader`); // U2
         this.core.unpin([pinId]);
       });
       return decode(first, this.decoding(activation));
@@ -464,7 +493,13 @@ export class UserThread implements ToUser {
       if (running.finished) return;
       if (error instanceof Violation) this.log.violated(`${this.process.host}: ${error.message}`);
       if (error instanceof ExitActor) this.finish(running, outcomes.exitActor, [{ value: encode(null).bytes, size: 0, contained: [] }], "");
-      else this.finish(running, outcomes.error, [], error instanceof SimFailure ? `${error.code}: ${error.message}` : error instanceof Error ? error.message : String(error));
+      else
+        this.finish(
+          running,
+          outcomes.error,
+          [],
+          error instanceof SimFailure ? `${error.code}: ${error.message}` : error instanceof Error ? error.message : String(error),
+        );
     }
   }
 
@@ -477,7 +512,8 @@ export class UserThread implements ToUser {
     }
     const { actor } = this;
     const method = actor?.program.methods[template.method];
-    if (actor === undefined || method === undefined) throw new Violation(`call of ${template.name}, but this process is ${actor === undefined ? "no actor" : actor.spec.className}`);
+    if (actor === undefined || method === undefined)
+      throw new Violation(`call of ${template.name}, but this process is ${actor === undefined ? "no actor" : actor.spec.className}`);
     return method(actor.state, activation, ...args);
   }
 
@@ -485,7 +521,10 @@ export class UserThread implements ToUser {
     const { bytes, held } = encode(value);
     if (bytes.length <= inlineMax) return { value: bytes, size: bytes.length, contained: held };
     const objectId = objectIdOf(activation.taskId, 0);
-    const created = (await this.request((id) => this.core.create(id, 0, activation.execId, objectId, bytes.length, []))) as { offset: number; exists: boolean };
+    const created = (await this.request((id) => this.core.create(id, 0, activation.execId, objectId, bytes.length, []))) as {
+      offset: number;
+      exists: boolean;
+    };
     if (!created.exists) {
       this.facts.arena.write(created.offset, bytes.length).set(bytes);
       await this.request((id) => this.core.seal(id, objectId));

@@ -87,11 +87,17 @@ export function decode(bytes: Uint8Array, context: Decoding): SimValue {
   const revive = (v: unknown): SimValue => {
     if (Array.isArray(v)) return v.map(revive);
     if (typeof v !== "object" || v === null) return v as SimValue;
-    const { $a, $b, $r, $h } = v as { $a?: number; $b?: [number, number]; $r?: [string, string, string, string]; $h?: [string, string, number, number, string, string, string] };
+    const { $a, $b, $r, $h } = v as {
+      $a?: number;
+      $b?: [number, number];
+      $r?: [string, string, string, string];
+      $h?: [string, string, number, number, string, string, string];
+    };
     if ($a !== undefined) return context.args[$a] ?? null;
     if ($b !== undefined) {
       const [seed, size] = $b;
-      for (let i = 0; i < size; i++) if (bytes[at + i] !== byteOf(seed, i)) throw new Violation(`byte ${i} of a blob of ${size} is ${bytes[at + i]}, not ${byteOf(seed, i)}`);
+      for (let i = 0; i < size; i++)
+        if (bytes[at + i] !== byteOf(seed, i)) throw new Violation(`byte ${i} of a blob of ${size} is ${bytes[at + i]}, not ${byteOf(seed, i)}`);
       at += size;
       return new Blob(seed, size);
     }

@@ -20,7 +20,8 @@ const all: Record<string, Program> = {
     if (num(ms) > 0) await act.sleep(num(ms) * act.random.next());
     if (num(depth) === 0) return 1;
     const children: SimRef[] = [];
-    for (let i = 0; i < num(fan); i++) children.push(act.submit("tree", [num(depth) - 1, fan as number, ms as number, retries as number], { maxRetries: num(retries) }));
+    for (let i = 0; i < num(fan); i++)
+      children.push(act.submit("tree", [num(depth) - 1, fan as number, ms as number, retries as number], { maxRetries: num(retries) }));
     let sum = 1;
     for (const child of children) sum += num(await act.get(child));
     return sum;
@@ -126,7 +127,12 @@ export function registerPrograms(): void {
       inc: async (state, act, ms) => {
         if (num(ms) > 0) await act.sleep(num(ms));
         state["n"] = list(state) + 1;
-        return { n: list(state), incarnation: act.user.actor?.spec.incarnation ?? -1, at: act.user.process.clock.now(), actorId: act.user.actor?.spec.actorId ?? "" };
+        return {
+          n: list(state),
+          incarnation: act.user.actor?.spec.incarnation ?? -1,
+          at: act.user.process.clock.now(),
+          actorId: act.user.actor?.spec.actorId ?? "",
+        };
       },
       boom: (_state, act) => act.crash(),
       exit: () => {

@@ -69,6 +69,7 @@ export class Stage {
     throw new Violation(`${what} failed with ${failure.code}: ${failure.message}`);
   }
   equal(what: string, actual: unknown, expected: unknown): void {
-    if (JSON.stringify(actual) !== JSON.stringify(expected)) throw new Violation(`${what}: ${JSON.stringify(actual)}, expected ${JSON.stringify(expected)}`);
+    if (JSON.stringify(actual) !== JSON.stringify(expected))
+      throw new Violation(`${what}: ${JSON.stringify(actual)}, expected ${JSON.stringify(expected)}`);
   }
 }

@@ -48,7 +48,11 @@ const fanIn: Workload = async (s) => {
   const inside = s.act.submit("sum", [inputs]);
   const mixed = s.act.submit("sum", [inputs.slice(1), inputs[0] as SimRef, 5]);
   if (s.chance(0.7)) for (const ref of inputs) s.act.release(ref);
-  for (const [what, ref, more] of [["values", direct, 0], ["references", inside, 0], ["both", mixed, 5]] as const) {
+  for (const [what, ref, more] of [
+    ["values", direct, 0],
+    ["references", inside, 0],
+    ["both", mixed, 5],
+  ] as const) {
     const value = await s.value(`a sum of ${what}`, ref);
     if (value !== undefined) s.equal(`a sum of ${what}`, value, expected + more);
   }
@@ -72,7 +76,10 @@ function checkCounts(s: Stage, what: string, answers: readonly (Answer | undefin
   let last: Answer | undefined;
   for (const answer of answers) {
     if (answer === undefined) continue;
-    if (last !== undefined && (answer.incarnation < last.incarnation || (answer.incarnation === last.incarnation && (exact ? answer.n !== last.n + 1 : answer.n <= last.n)))) {
+    if (
+      last !== undefined &&
+      (answer.incarnation < last.incarnation || (answer.incarnation === last.incarnation && (exact ? answer.n !== last.n + 1 : answer.n <= last.n)))
+    ) {
       throw new Violation(`${what}: ${JSON.stringify(answer)} after ${JSON.stringify(last)}`);
     }
     last = answer;
@@ -84,7 +91,12 @@ function checkCounts(s: Stage, what: string, answers: readonly (Answer | undefin
 const counter: Workload = async (s) => {
   const maxRestarts = s.pick(0, 2, -1);
   const maxTaskRetries = s.pick(0, 0, 2, -1);
-  const handle = s.act.createActor("Counter", [0, s.pick(0, 20)], { maxRestarts, maxTaskRetries, placement: { CPU: 1 }, resources: s.pick<Record<string, number>>({}, { CPU: 0.1 }) });
+  const handle = s.act.createActor("Counter", [0, s.pick(0, 20)], {
+    maxRestarts,
+    maxTaskRetries,
+    placement: { CPU: 1 },
+    resources: s.pick<Record<string, number>>({}, { CPU: 0.1 }),
+  });
   const own = s.between(1, 20);
   const callers: SimRef[] = [];
   for (let i = s.int(3); i > 0; i--) callers.push(s.act.submit("caller", [handle, s.between(1, 8)], { maxRetries: s.pick(0, 3) }));
@@ -146,7 +158,8 @@ const kills: Workload = async (s) => {
   await s.value("a call during the kill", meanwhile, ["ACTOR_DIED", "ACTOR_UNAVAILABLE"]);
   if (restart) {
     const last = await s.value("a call of the restarted actor", s.act.callActor(handle, "inc", [0]));
-    if (last !== undefined && acknowledge(s, last).incarnation === 0) throw new Violation("an actor that was killed still answers as its first incarnation");
+    if (last !== undefined && acknowledge(s, last).incarnation === 0)
+      throw new Violation("an actor that was killed still answers as its first incarnation");
   }
 };
 
@@ -196,14 +209,21 @@ const cancels: Workload = async (s) => {
   await s.act.sleep(s.pick(0, 5, 60));
   const cancelled = refs.filter(() => s.chance(0.6));
   for (const ref of cancelled) s.act.cancel(ref, { force, recursive });
-  for (const ref of refs) await s.value("a task beside cancelled ones", ref, cancelled.includes(ref) ? ["TASK_CANCELLED", ...(force ? ["WORKER_CRASHED"] : [])] : force ? ["WORKER_CRASHED"] : []);
+  for (const ref of refs)
+    await s.value(
+      "a task beside cancelled ones",
+      ref,
+      cancelled.includes(ref) ? ["TASK_CANCELLED", ...(force ? ["WORKER_CRASHED"] : [])] : force ? ["WORKER_CRASHED"] : [],
+    );
 };
 
 /** Large objects, made on one node, read on others. */
 const large: Workload = async (s) => {
   const size = largeSize(s);
   const put = await s.act.put(new Blob(7, size));
-  const soft = (i: number): { node: { nodeId: string; soft: boolean } } => ({ node: { nodeId: s.nodeIds[i % s.nodeIds.length] as string, soft: true } });
+  const soft = (i: number): { node: { nodeId: string; soft: boolean } } => ({
+    node: { nodeId: s.nodeIds[i % s.nodeIds.length] as string, soft: true },
+  });
   const readers: SimRef[] = [];
   for (let i = 0; i < s.nodeIds.length; i++) readers.push(s.act.submit("next", [put, s.int(10)], { ...soft(i), maxRetries: 3 }));
   const chains: SimRef[] = [];
@@ -311,4 +331,19 @@ const handles: Workload = async (s) => {
   if (own !== undefined) await s.value("a call whose handle was released", own);
 };
 
-export const workloads: Readonly<Record<string, Workload>> = { plain, nested, fanIn, counter, named, kills, endings, keeping, cancels, large, borrowed, waits, failing, handles };
+export const workloads: Readonly<Record<string, Workload>> = {
+  plain,
+  nested,
+  fanIn,
+  counter,
+  named,
+  kills,
+  endings,
+  keeping,
+  cancels,
+  large,
+  borrowed,
+  waits,
+  failing,
+  handles,
+};

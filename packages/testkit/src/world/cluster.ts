@@ -79,7 +79,8 @@ export class SimCluster {
     this.bulk = new MemoryBulkNetwork({
       clock: this.clock,
       chunkBytes: 8192,
-      fault: (from, to) => (this.isCut(hostOf(from), hostOf(to)) || this.isCut(hostOf(to), hostOf(from)) ? new Error("the network is cut") : undefined),
+      fault: (from, to) =>
+        this.isCut(hostOf(from), hostOf(to)) || this.isCut(hostOf(to), hostOf(from)) ? new Error("the network is cut") : undefined,
     });
   }
 

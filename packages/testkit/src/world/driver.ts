@@ -89,7 +89,8 @@ export class SimDriver {
     try {
       await this.main(activation, this);
     } catch (error) {
-      if (this.state === "running") world.log.violated(`driver ${this.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      if (this.state === "running")
+        world.log.violated(`driver ${this.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     }
     activation.end();
     if (this.state === "running") this.state = "done";

@@ -13,6 +13,12 @@ export class Violation extends Error {
   }
 }
 
+/** What was thrown, with the place where that says more than the message. */
+export function told(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return ["TypeError", "RangeError", "ReferenceError", "InvariantError"].includes(error.name) ? (error.stack ?? error.message) : error.message;
+}
+
 const violationsMax = 10;
 
 export class EventLog {
@@ -106,6 +112,9 @@ export class SimLogger implements Logger {
 function textOf(fields: LogFields | undefined): string {
   if (fields === undefined) return "";
   return Object.entries(fields)
-    .map(([key, value]) => `${key}=${value instanceof Error ? `${value.message}${value.name === "TypeError" || value.name === "InvariantError" ? `\n${value.stack}` : ""}` : String(value)}`)
+    .map(
+      ([key, value]) =>
+        `${key}=${value instanceof Error ? `${value.message}${value.name === "TypeError" || value.name === "InvariantError" ? `\n${value.stack}` : ""}` : String(value)}`,
+    )
     .join(" ");
 }

@@ -66,7 +66,15 @@ export interface LeaseGroupLimits {
   readonly heldMaxMs: number;
 }
 
-export const defaultLeaseLimits: LeaseGroupLimits = { depthMax: 1024, budgetMs: 4, shortTaskMs: 1, lingerMs: 40, wantedMax: 4096, worthMs: 5, heldMaxMs: 500 };
+export const defaultLeaseLimits: LeaseGroupLimits = {
+  depthMax: 1024,
+  budgetMs: 4,
+  shortTaskMs: 1,
+  lingerMs: 40,
+  wantedMax: 4096,
+  worthMs: 5,
+  heldMaxMs: 500,
+};
 
 const stalledMs = 4;
 
@@ -272,7 +280,11 @@ export class LeaseGroup {
     for (const lease of this.leases.values()) if (lease.state === "up" && lease.inflight.size === 0) idle++;
     if (idle === 0) return;
     for (const lease of this.leases.values()) {
-      if (lease.inflight.size > 1 && !lease.stealing && (lease.expectedMs >= this.limits.budgetMs || nowMs - lease.progressMs >= this.limits.shortTaskMs)) {
+      if (
+        lease.inflight.size > 1 &&
+        !lease.stealing &&
+        (lease.expectedMs >= this.limits.budgetMs || nowMs - lease.progressMs >= this.limits.shortTaskMs)
+      ) {
         lease.stealing = true;
         this.host.steal(lease);
       }
@@ -290,7 +302,8 @@ export class LeaseGroup {
     let spare = 0;
     for (const lease of this.leases.values()) if (lease.state === "connecting" || (lease.state === "up" && lease.inflight.size === 0)) spare++;
     let parked = 0;
-    for (const lease of this.leases.values()) if (lease.inflight.size > 1 && lease.expectedMs >= this.limits.budgetMs) parked += lease.inflight.size - 1;
+    for (const lease of this.leases.values())
+      if (lease.inflight.size > 1 && lease.expectedMs >= this.limits.budgetMs) parked += lease.inflight.size - 1;
     const waiting = this.queue.length + parked;
     if (waiting === 0) return 0;
     const head = this.queue.peek();

@@ -1,0 +1,30 @@
+// A TypeScript driver for `tray run`: types, decorator-free classes, enums, an imported module, arguments.
+//   says: value
+import * as tray from "tray";
+import { describe, Unit } from "./typed-part.js";
+
+interface Reading {
+  readonly unit: Unit;
+  readonly value: number;
+}
+
+class Meter {
+  constructor(private total: number = 0) {}
+  add(reading: Reading): number {
+    this.total += reading.value;
+    return this.total;
+  }
+}
+
+await tray.init();
+const convert = tray.remote((reading: Reading): Reading => ({ unit: Unit.Kelvin, value: reading.value + 273 }));
+const words = tray.remote((reading: Reading): string => describe(reading.unit, reading.value));
+const ref = convert.remote({ unit: Unit.Celsius, value: 1 });
+const meter = tray.remote(Meter).remote(26);
+const total: number = await tray.get(meter.add.remote(ref));
+const broken = tray.remote((): never => {
+  throw new RangeError("typed trouble");
+});
+const error: unknown = await tray.get(broken.remote()).catch((e: unknown) => e);
+const trouble = error instanceof tray.TaskError && error.cause instanceof RangeError ? error.cause.message : "";
+console.log(`value ${JSON.stringify([await tray.get(words.remote(ref)), total, process.argv.slice(2), trouble])}`);
