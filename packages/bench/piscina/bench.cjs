@@ -40,4 +40,4 @@ async function main() {
   console.log(`@bench ${JSON.stringify({ [values.case]: samples })}`);
 }
 
-main();
+void main();

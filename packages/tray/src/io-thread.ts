@@ -1,5 +1,5 @@
 // Entry of the I/O thread of drivers and workers: composes the core over the real transport.
-import { createLogger, isTrayError, type Logger, messageOf, Metrics, parseSize, systemClock, systemRandom, TrayError } from "@tray/common";
+import { createLogger, isTrayError, type Logger, messageOf, Metrics, parseSize, sleep, systemClock, systemRandom, TrayError } from "@tray/common";
 import {
   type Connection,
   dispatchToCore,
@@ -47,6 +47,7 @@ function begin(made: ToCore): void {
 }
 
 const maxInlineBytes = 100 * 1024;
+const lastLogsMs = 100;
 
 async function driver(task: DriverTask): Promise<void> {
   const { options, facts } = task;
@@ -80,6 +81,8 @@ async function driver(task: DriverTask): Promise<void> {
     throw error;
   });
   const stop = async (): Promise<void> => {
+    // What the last tasks printed is on its way: raylets publish lines every few dozen milliseconds.
+    if (options.logToDriver !== false) await sleep(systemClock, lastLogsMs);
     await started.stop();
     await local?.stop();
   };

@@ -397,7 +397,17 @@ export class UserExecutor {
       this.finish(running, outcomes.exitActor, running.template?.numReturns === 0 ? noReturns : [nothing], noBytes, "");
       return;
     }
-    this.finish(running, outcomes.error, noReturns, this.errorBytes(error), `${running.context.taskName} threw ${describe(error)}`);
+    const outcome = this.isRetried(running, error) ? outcomes.retryableError : outcomes.error;
+    this.finish(running, outcome, noReturns, this.errorBytes(error), `${running.context.taskName} threw ${describe(error)}`);
+  }
+
+  /** The error is of a class that the task's `retryExceptions` names. */
+  private isRetried(running: Running, error: unknown): boolean {
+    const id = running.template?.retryClassesId ?? "";
+    const blob = this.blobs.get(id);
+    if (id === "" || blob === undefined) return false;
+    const classes = this.runtime().codec.deserialize(blob, { args: [] }, { copyBuffers: true }) as (abstract new () => unknown)[];
+    return classes.some((cls) => error instanceof cls);
   }
 
   private finish(running: Running, outcome: number, returns: readonly ReturnValue[], error: Uint8Array, message: string): void {

@@ -6,7 +6,7 @@
 //                                         └─ Executor ◀── pushed tasks (workers)
 //
 // It has no clock, network or thread of its own: a simulation runs the same code.
-import { type Clock, type Logger, messageOf, TrayError } from "@tray/common";
+import { type Clock, formatSize, isTrayError, type Logger, messageOf, TrayError } from "@tray/common";
 import {
   type Address,
   CallerService,
@@ -72,6 +72,8 @@ export interface CoreWorkerOptions {
 }
 
 const giveUpMs = 10_000;
+/** How long a put waits for room in a full object store. */
+const storeFullMs = 60_000;
 const handleSuffix = "f".repeat(16);
 
 /** The object id under which handles of an actor are counted. */
@@ -201,6 +203,7 @@ export class CoreWorker implements ToCore {
       concurrencyGroup: options.concurrencyGroup ?? "",
       timeoutMs: options.timeoutMs ?? 0,
       workingDir,
+      retryClassesId: options.retryClassesId ?? "",
     };
     this.templates.set(templateId, new Template(templateId, options, wire, requirements));
   }
@@ -268,7 +271,7 @@ export class CoreWorker implements ToCore {
       for (const inner of held) inner.containers++;
       this.writing.set(id, size);
     } else owner = this.executor.callerOf(number) ?? owner;
-    this.raylet.createObject({ objectId: id, size, owner }, { timeoutMs: 0, retry: true }).then(
+    this.makeRoom(id, size, owner).then(
       ({ offset, exists }) => this.o.user.reply(requestId, true, JSON.stringify({ objectId: id, offset, exists })),
       (error: unknown) => {
         this.putFailed(id, error);
@@ -298,7 +301,7 @@ export class CoreWorker implements ToCore {
     for (const inner of entry.contained) inner.containers++;
     this.writing.set(objectId, value.length);
     const store = async (): Promise<void> => {
-      const { offset, exists } = await this.raylet.createObject({ objectId, size: value.length, owner: this.o.self }, { timeoutMs: 0, retry: true });
+      const { offset, exists } = await this.makeRoom(objectId, value.length, this.o.self);
       if (!exists) (this.arena as ArenaWriter).write(offset, value.length).set(value);
       await this.raylet.sealObject({ objectId, abort: false }, { timeoutMs: 0, retry: true });
       this.putStored(objectId);
@@ -433,6 +436,22 @@ export class CoreWorker implements ToCore {
       );
     };
     start().catch((error: unknown) => this.actors.refuse(creation.actorId, errorInfoOf(error)));
+  }
+
+  /** Room in the arena, in fair order with others who wait for it; not for ever. */
+  private async makeRoom(objectId: string, size: number, owner: Address): Promise<{ offset: number; exists: boolean }> {
+    try {
+      return await this.raylet.createObject({ objectId, size, owner }, { timeoutMs: storeFullMs, retry: true });
+    } catch (error) {
+      if (!isTrayError(error, "DEADLINE_EXCEEDED")) throw error;
+      throw new TrayError(
+        "OBJECT_STORE_FULL",
+        `no room for an object of ${formatSize(size)} came free in the node's object store within ${storeFullMs / 1000} s`,
+        {
+          hint: "release references that are not needed (ref.release()), or start the node with a larger --object-store-memory",
+        },
+      );
+    }
   }
 
   /** A put of this process is in the arena. It may have been released meanwhile. */

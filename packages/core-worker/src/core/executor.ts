@@ -9,7 +9,7 @@
 //   E2. tasks are handed over in order of arrival, arguments ready; calls of one caller to an actor in that caller's order, without exception.
 //   E3. a task handed over may be taken back only by winning its claim (0 → 2) against the user's thread (0 → 1).
 //   E4. an answer leaves after the references that stay here are known to their owners (docs/decisions/0004).
-import { type Clock, Deque, type Logger, messageOf } from "@tray/common";
+import { type Clock, Deque, type Logger, messageOf, type Timer } from "@tray/common";
 import {
   type ActorSpec,
   type Address,
@@ -55,6 +55,8 @@ interface Execution {
   state: "resolving" | "ready" | "handed";
   failed: ErrorInfo | undefined;
   becoming: ((reply: BecomeActorReply) => void) | undefined;
+  /** The task's time limit, running. */
+  limit?: Timer;
   /** An argument is lost and being made again. */
   lacking: boolean;
 }
@@ -82,6 +84,8 @@ export interface ExecutorHost {
 }
 
 const blockedAfterMs = 2;
+/** For the last answers to leave before the process is killed. */
+const killAfterMs = 10;
 const noLocated: readonly Located[] = Object.freeze([]);
 const templatesKey = Symbol("templates");
 const confirmKey = Symbol("unconfirmed");
@@ -101,6 +105,7 @@ export class Executor {
   private toldBlocked = "";
   private exiting = false;
   private actor: ActorSpec | undefined;
+  private became: { readonly key: string; readonly reply: Promise<BecomeActorReply> } | undefined;
   private lastLease = "";
 
   constructor(
@@ -150,16 +155,22 @@ export class Executor {
       };
       this.executions.set(execution.id, execution);
       this.lineOf(execution).push(execution);
-      const { functionId, jobId } = template.wire;
-      const functionReady = functionId === "" || this.functions.get(functionId) === true;
-      if (functionReady && push.refs.length === 0) execution.state = "ready";
-      else void this.prepare(execution, jobId, functionId, push.refs);
+      const { functionId, jobId, retryClassesId } = template.wire;
+      const ready = this.loaded(functionId) && this.loaded(retryClassesId);
+      if (ready && push.refs.length === 0) execution.state = "ready";
+      else void this.prepare(execution, jobId, [functionId, retryClassesId], push.refs);
     }
     this.handOver();
   }
 
-  /** Becomes an actor; resolves when its constructor has ended. */
+  /** Becomes an actor; resolves when its constructor has ended. Asked again, since the reply was lost, it answers the same and constructs nothing. */
   becomeActor(spec: ActorSpec, incarnation: number): Promise<BecomeActorReply> {
+    const key = `${spec.actorId}:${incarnation}`;
+    if (this.became?.key !== key) this.became = { key, reply: this.construct(spec, incarnation) };
+    return this.became.reply;
+  }
+
+  private construct(spec: ActorSpec, incarnation: number): Promise<BecomeActorReply> {
     this.actor = spec;
     this.host.joinJob({ jobId: spec.jobId, namespace: spec.namespace, workingDir: spec.workingDir });
     this.host.activity(spec.className);
@@ -177,7 +188,7 @@ export class Executor {
         lacking: false,
       };
       this.executions.set(execution.id, execution);
-      void this.prepare(execution, spec.jobId, spec.functionId, spec.refs).then(() => {
+      void this.prepare(execution, spec.jobId, [spec.functionId], spec.refs).then(() => {
         if (execution.failed !== undefined) {
           this.executions.delete(execution.id);
           resolve({ error: execution.failed });
@@ -212,6 +223,7 @@ export class Executor {
     if (execution === undefined) return;
     this.executions.delete(execId);
     this.handed--;
+    execution.limit?.cancel();
     const { session, push, template } = execution;
     if (execution.becoming !== undefined) {
       const failed = outcome === outcomes.error ? errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer }) : undefined;
@@ -236,6 +248,7 @@ export class Executor {
       error: undefined,
       durationUs,
       needsConfirmation: false,
+      retryable: outcome === outcomes.retryableError,
     };
     if (done.outcome === TaskOutcome.ERROR) done.error = errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer });
     const held: ObjectEntry[] = [];
@@ -368,10 +381,10 @@ export class Executor {
     } else this.clock.after(10, () => this.drain(reason));
   }
 
-  private async prepare(execution: Execution, jobId: string, functionId: string, refs: readonly RefArg[]): Promise<void> {
+  private async prepare(execution: Execution, jobId: string, functionIds: readonly string[], refs: readonly RefArg[]): Promise<void> {
     try {
       const [, located] = await Promise.all([
-        functionId === "" ? undefined : this.load(jobId, functionId),
+        Promise.all(functionIds.map((id) => this.load(jobId, id))),
         Promise.all(refs.map((ref) => this.locate(ref, execution))),
       ]);
       execution.located = located;
@@ -411,9 +424,17 @@ export class Executor {
     });
   }
 
-  private load(jobId: string, functionId: string): Promise<void> | true {
+  private loaded(functionId: string): boolean {
+    return functionId === "" || this.functions.get(functionId) === true;
+  }
+
+  private async load(jobId: string, functionId: string): Promise<void> {
+    if (functionId === "") return;
     const known = this.functions.get(functionId);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (known !== true) await known;
+      return;
+    }
     const loading = this.host.getFunction(jobId, functionId).then(
       ({ blob }) => {
         this.functions.set(functionId, true);
@@ -425,7 +446,7 @@ export class Executor {
       },
     );
     this.functions.set(functionId, loading);
-    return loading;
+    await loading;
   }
 
   private introduce(wire: TaskTemplate): KnownTemplate {
@@ -444,6 +465,7 @@ export class Executor {
       actorId: wire.actorId,
       method: wire.method,
       concurrencyGroup: wire.concurrencyGroup,
+      retryClassesId: wire.retryClassesId,
       callerWorkerId: wire.caller?.workerId ?? "",
       resources: wire.requirements?.resources?.amounts ?? {},
       workingDir: wire.workingDir,
@@ -514,6 +536,26 @@ export class Executor {
     const claim = id % claimSlots;
     Atomics.store(this.claims, claim, claimStates.free);
     this.user.execute(id, claim, template.key, push.number, push.attempt, push.args, execution.located);
+    if (template.wire.timeoutMs > 0) this.limitTime(execution, session, push, template);
+  }
+
+  /** Ends the attempt, and the process with it, when the task takes too long: its code may never give the thread back. */
+  private limitTime(execution: Execution, session: Session, push: TaskPush, template: KnownTemplate): void {
+    const { timeoutMs, name } = template.wire;
+    execution.limit = this.clock.after(timeoutMs, () => {
+      if (!this.executions.delete(execution.id)) return;
+      this.handed--;
+      const error = errorInfo(
+        "TASK_TIMEOUT",
+        `task ${name} (attempt ${push.attempt}) took longer than its timeout of ${timeoutMs} ms and was ended with its worker`,
+        {
+          details: { timeoutMs, attempt: push.attempt },
+        },
+      );
+      this.answer(session, unstarted(push, TaskOutcome.SYSTEM_ERROR, error));
+      this.dying();
+      this.clock.after(killAfterMs, () => this.host.killSelf(`task ${name} took longer than ${timeoutMs} ms`));
+    });
   }
 
   /** Removes an execution that has not begun. False when it runs. */
@@ -598,5 +640,5 @@ function pinsOf(located: readonly Located[]): number[] {
 }
 
 function unstarted(push: TaskPush, outcome: TaskOutcome, error?: ErrorInfo): TaskDone {
-  return { number: push.number, attempt: push.attempt, outcome, returns: [], error, durationUs: 0, needsConfirmation: false };
+  return { number: push.number, attempt: push.attempt, outcome, returns: [], error, durationUs: 0, needsConfirmation: false, retryable: false };
 }

@@ -121,7 +121,7 @@ export class Submitter {
         this.fail(task, cancelledError(task));
         break;
       case TaskOutcome.ERROR:
-        if (task.template.options.retryExceptions && this.takeRetry(task)) this.retry(task);
+        if ((task.template.options.retryExceptions || done.retryable) && this.takeRetry(task)) this.retry(task);
         else this.fail(task, done.error ?? errorInfo("SYSTEM", "the worker reported an error without saying which"));
         break;
       case TaskOutcome.SYSTEM_ERROR:

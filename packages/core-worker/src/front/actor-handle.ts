@@ -3,7 +3,7 @@ import { newActorIdFrom } from "./ids.js";
 import { publicError } from "./errors.js";
 import type { ObjectRef, OwnerAddress, RefHost } from "./object-ref.js";
 import { type ActorOptions, checkMethodOptions, type MethodOptions, type ResolvedActor, resolveActorOptions } from "./options.js";
-import { shipFunction } from "./remote-function.js";
+import { shipClasses, shipFunction } from "./remote-function.js";
 import type { Runtime } from "./runtime.js";
 
 export const actorHandleBrand: unique symbol = Symbol.for("tray.ActorHandle") as never;
@@ -69,6 +69,7 @@ export class HandleState {
         resources: {},
         maxRetries: checked.maxTaskRetries ?? description.maxTaskRetries,
         retryExceptions: checked.retries.always,
+        retryClassesId: shipClasses(runtime, checked.retries.classes),
         actorId: description.actorId,
         method,
         concurrencyGroup: options.concurrencyGroup,

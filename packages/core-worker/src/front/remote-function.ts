@@ -1,4 +1,5 @@
 // RemoteFunction: a function that runs elsewhere.
+import { createHash } from "node:crypto";
 import type { Codec } from "@tray/serialization";
 import type { ObjectRef } from "./object-ref.js";
 import { type ResolvedTask, resolveTaskOptions, type TaskOptions } from "./options.js";
@@ -39,6 +40,15 @@ export function shipFunction(runtime: Runtime, fn: AnyFunction): string {
   return hash;
 }
 
+/** Stores the error classes that a task's retries are for; "" when there are none. */
+export function shipClasses(runtime: Runtime, classes: readonly Function[]): string {
+  if (classes.length === 0) return "";
+  const blob = runtime.flat(runtime.codec.serialize([...classes], { held: [] }));
+  const id = createHash("sha256").update(blob).digest("hex");
+  runtime.core.putFunction(id, blob);
+  return id;
+}
+
 export class RemoteFunctionCore {
   private readonly resolved: ResolvedTask;
   private template: { runtime: Runtime; id: number } | undefined;
@@ -58,7 +68,13 @@ export class RemoteFunctionCore {
     if (template === undefined || template.runtime !== runtime) {
       const functionId = shipFunction(runtime, this.fn);
       template = { runtime, id: runtime.takeTemplate() };
-      runtime.core.defineTemplate(template.id, { ...this.resolved.template, functionId, name: this.resolved.name ?? (this.fn.name || "anonymous") });
+      const retryClassesId = shipClasses(runtime, this.resolved.retries.classes);
+      runtime.core.defineTemplate(template.id, {
+        ...this.resolved.template,
+        functionId,
+        retryClassesId,
+        name: this.resolved.name ?? (this.fn.name || "anonymous"),
+      });
       this.template = template;
     }
     const { numReturns } = this.resolved.template;

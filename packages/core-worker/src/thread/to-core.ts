@@ -12,7 +12,10 @@ export interface TemplateOptions {
   readonly strategy?: { readonly kind: "spread" } | { readonly kind: "nodeAffinity"; readonly nodeId: string; readonly soft: boolean } | undefined;
   readonly labelSelector?: Readonly<Record<string, string>> | undefined;
   readonly maxRetries: number;
+  /** Retry whatever the function throws. */
   readonly retryExceptions: boolean;
+  /** Stored error classes whose instances are retried. */
+  readonly retryClassesId?: string | undefined;
   readonly maxCalls?: number | undefined;
   readonly timeoutMs?: number | undefined;
   /** Actor calls. */
@@ -43,7 +46,7 @@ export interface ActorCreation {
 }
 
 /** How a task ended, as the user's thread saw it. */
-export const outcomes = { ok: 0, error: 1, cancelled: 2, exitActor: 3 } as const;
+export const outcomes = { ok: 0, error: 1, cancelled: 2, exitActor: 3, retryableError: 4 } as const;
 
 export interface ReturnValue {
   /** Flat value, or undefined when it was written into the arena under the return's object id. */

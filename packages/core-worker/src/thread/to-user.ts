@@ -29,6 +29,7 @@ export interface ExecTemplate {
   readonly actorId: string;
   readonly method: string;
   readonly concurrencyGroup: string;
+  readonly retryClassesId: string;
   readonly callerWorkerId: string;
   readonly resources: Readonly<Record<string, number>>;
   readonly workingDir: string;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import * as tray from "tray";
-import { check, defect, delay, rejection, runChecks } from "./checks.mjs";
+import { check, delay, rejection, runChecks } from "./checks.mjs";
 
 await tray.init();
 const add = tray.remote((a, b) => a + b);
@@ -85,7 +85,7 @@ check("retryExceptions tries again, and the task knows which attempt it is", asy
   assert.equal(await tray.get(flaky.remote()), 2);
 });
 
-defect("retryExceptions with classes tries again for these only", async () => {
+check("retryExceptions with classes tries again for these only", async () => {
   class Transient extends Error {}
   const flaky = (fatal) =>
     tray.remote(
@@ -98,6 +98,20 @@ defect("retryExceptions with classes tries again for these only", async () => {
     );
   assert.equal(await tray.get(flaky(false).remote()), 1);
   assert.match((await rejection(tray.get(flaky(true).remote()))).message, /for good/);
+});
+
+check("timeout ends the attempt and counts as a system failure", async () => {
+  const slow = tray.remote(() => new Promise(() => {}), { timeout: "200ms", maxRetries: 1 });
+  const error = await rejection(tray.get(slow.remote()));
+  assert.ok(error instanceof tray.TaskTimeoutError, String(error));
+  assert.match(error.message, /attempt 1.*200 ms/);
+  const stuck = tray.remote(
+    () => {
+      for (;;);
+    },
+    { timeout: "200ms", maxRetries: 0 },
+  );
+  assert.ok((await rejection(tray.get(stuck.remote()))) instanceof tray.TaskTimeoutError);
 });
 
 check("wait: at most numReturns ready, in the order given", async () => {

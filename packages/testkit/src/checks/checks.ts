@@ -2,13 +2,14 @@
 //
 // Invariants (of the code under test)
 //   K1. A task's function begins at most 1 + maxRetries times; a call of an actor with maxTaskRetries 0 at most once.
-//   K2. The processors of what runs on a node, without what has waited for something (its processors may be lent), are no more than the node has.
+//   K2. The processors of what runs on a node are no more than the node has. Leases do not count whose processors were lent to others while a task
+//       waited: what resumes takes them again at once (docs/protocols, Tasks 5).
 //   K3. Of an actor one process is alive, except on nodes that the cluster has given up; and never two of one incarnation.
 //   K4. Calls of one caller begin in the order of their submission within an incarnation.
 //   K5. Acknowledged effects of a later incarnation do not precede those of an earlier one.
 //   K6. The cores of the daemons pass their own checks.
 import type { ExecActor, ExecTemplate, TemplateOptions } from "@tray/core-worker";
-import type { Running, UserThread } from "../user/user-thread.js";
+import type { UserThread } from "../user/user-thread.js";
 import type { EventLog } from "../world/event-log.js";
 
 interface Submitted {
@@ -35,6 +36,8 @@ export interface CheckedWorld {
   isGivenUp(nodeId: string): boolean;
   cpusOf(nodeId: string): number;
   usersOn(nodeId: string): Iterable<UserThread>;
+  /** The lease that the worker serves was blocked at some time. */
+  wasLent(user: UserThread): boolean;
   checkDaemons(): void;
 }
 
@@ -57,17 +60,15 @@ export class Checks {
     return this.events;
   }
 
-  submitted(taskId: string, options: TemplateOptions, number: number, user: UserThread): void {
+  submitted(taskId: string, options: TemplateOptions): void {
     if (this.tasks.has(taskId)) this.world.log.violated(`task id ${taskId} was given twice`);
-    void number;
-    void user;
     this.tasks.set(taskId, { name: options.name, maxRetries: options.maxRetries, begun: 0 });
   }
   actorCreated(actorId: string, options: { maxRestarts: number; maxTaskRetries: number }): void {
     this.actors.set(actorId, { ...options, lives: [], order: new Map(), effects: new Map() });
   }
 
-  executing(user: UserThread, running: Running, template: ExecTemplate, number: number, taskId: string, attempt: number): void {
+  executing(user: UserThread, template: ExecTemplate, number: number, taskId: string, attempt: number): void {
     const task = this.tasks.get(taskId);
     if (task === undefined) {
       this.world.log.violated(`${user.process.host} runs ${template.name} ${taskId}, which nobody submitted`);
@@ -82,10 +83,6 @@ export class Checks {
     if (template.actorId === "") this.checkProcessors(user);
     else this.checkOrder(user, template, number);
   }
-  executed(running: Running): void {
-    void running;
-  }
-
   actorBegan(user: UserThread, spec: ExecActor): void {
     const book = this.actors.get(spec.actorId);
     if (book === undefined) {
@@ -145,7 +142,7 @@ export class Checks {
     for (const other of this.world.usersOn(nodeId)) {
       if (other.actor !== undefined) count(other, other.actor.spec.actorId, other.actor.spec.resources["CPU"] ?? 0);
       for (const { activation, template } of other.running.values()) {
-        if (template.actorId === "" && !activation.waited) count(other, `${template.name} ${activation.taskId}`, template.resources["CPU"] ?? 0);
+        if (template.actorId === "" && !activation.waited && !this.world.wasLent(other)) count(other, `${template.name} ${activation.taskId}`, template.resources["CPU"] ?? 0);
       }
     }
     const total = this.world.cpusOf(nodeId);

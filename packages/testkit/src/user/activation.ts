@@ -4,7 +4,7 @@
 //   V1. Handles are released when the activation ends, unless they were kept for the actor; after that the activation can do nothing.
 import { toFixedPoint } from "@tray/protocol";
 import type { UserThread } from "./user-thread.js";
-import { SimHandle, SimRef, type SimValue } from "./value.js";
+import { SimHandle, type SimRef, type SimValue } from "./value.js";
 
 /** A failure as simulated code catches it. */
 export class SimFailure extends Error {

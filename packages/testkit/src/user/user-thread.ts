@@ -158,7 +158,7 @@ export class UserThread implements ToUser {
     const number = ++this.nextNumber;
     const slot = this.nextSlot++;
     const taskId = taskIdOf(this.prefix, number);
-    this.checks.submitted(taskId, options, number, this);
+    this.checks.submitted(taskId, options);
     const held = alsoHeld === 0 ? packed.held : [...packed.held, alsoHeld];
     this.core.submit(templateId, number, slot, activation.execId, packed.bytes, packed.argSlots, held);
     if (packed.temporary.length > 0) this.core.release(packed.temporary);
@@ -471,7 +471,7 @@ export class UserThread implements ToUser {
     this.running.set(execId, running);
     this.current++;
     this.log.note(this.process.host, `runs ${template.name} ${taskId} attempt ${attempt}`);
-    this.checks.executing(this, running, template, number, taskId, attempt);
+    this.checks.executing(this, template, number, taskId, attempt);
     if (this.cancelled.delete(execId)) {
       for (const ref of refs) if (ref.kind === "stored") this.core.unpin([ref.pinId]);
       this.finish(running, outcomes.cancelled, [], "");
@@ -538,7 +538,6 @@ export class UserThread implements ToUser {
     const { activation } = running;
     this.running.delete(activation.execId);
     this.current--;
-    this.checks.executed(running);
     if (!this.process.alive) return;
     this.log.note(this.process.host, `ends ${running.template.name} ${activation.taskId} outcome ${outcome}${message === "" ? "" : ` ${message}`}`);
     const durationUs = Math.max(1, Math.round((this.process.clock.now() - running.startedMs) * 1000));

@@ -79,7 +79,7 @@ const all: Record<string, Program> = {
   },
   fail: async (act, message, ms) => {
     await act.sleep(num(ms));
-    throw new Error(String(message));
+    throw new Error(typeof message === "string" ? message : JSON.stringify(message));
   },
   flaky: async (act, until, ms) => {
     await act.sleep(num(ms));

@@ -12,7 +12,7 @@ import { MemoryDisk, MemoryStore } from "@tray/storage";
 import { Checks } from "../checks/checks.js";
 import type { UserThread } from "../user/user-thread.js";
 import { SimDriver, type DriverMain } from "./driver.js";
-import { EventLog, SimLogger } from "./event-log.js";
+import { EventLog, type SimLogger } from "./event-log.js";
 import { Machine, nodeVersion } from "./machine.js";
 import { type ProcessKind, SimProcess } from "./process.js";
 
@@ -58,6 +58,7 @@ export class SimCluster {
         isGivenUp: (nodeId) => this.givenUp.has(nodeId) || !this.machines.some((m) => m.node?.nodeId === nodeId && m.alive),
         cpusOf: (nodeId) => (this.machines.find((m) => m.node?.nodeId === nodeId)?.resources["CPU"] ?? 0) * 10_000,
         usersOn: (nodeId) => this.usersOn(nodeId),
+        wasLent: (user) => this.wasLent(user),
         checkDaemons: () => this.checkDaemons(),
       },
       options.checkEvery ?? 64,
@@ -203,6 +204,12 @@ export class SimCluster {
   private *usersOn(nodeId: string): Iterable<UserThread> {
     const node = this.machines.find((m) => m.node?.nodeId === nodeId)?.node;
     for (const worker of node?.workers.values() ?? []) if (worker.process.alive) yield worker.user;
+  }
+
+  private wasLent(user: UserThread): boolean {
+    const node = this.machines.find((m) => m.node?.nodeId === user.facts.nodeId)?.node;
+    const state = node?.raylet.pool.core.get(user.facts.workerId)?.state;
+    return state?.kind !== "leased" || node?.lent.has(state.leaseId) === true;
   }
 
   private checkDaemons(): void {

@@ -1,12 +1,11 @@
 // Machine: one simulated computer: a raylet at a time, its workers, its arena. A raylet that ended is followed by another one, as another node.
-import { SeededRandom } from "@tray/common";
 import { defaultSystemConfig, type SystemConfig } from "@tray/config";
 import { startWorker } from "@tray/core-worker";
 import { MemoryArena, type MemoryBulkNetwork } from "@tray/object-store";
 import { toFixedPoint, trayVersion } from "@tray/protocol";
 import { type ProcessExit, Raylet, type SpawnedProcess, type WorkerLaunch } from "@tray/raylet";
 import { Endpoint, type FaultPlan } from "@tray/rpc";
-import { deferred, TrayError } from "@tray/common";
+import { deferred, type SeededRandom, TrayError } from "@tray/common";
 import type { Checks } from "../checks/checks.js";
 import { UserThread } from "../user/user-thread.js";
 import type { EventLog } from "./event-log.js";
@@ -42,6 +41,8 @@ export interface SimNode {
   readonly process: SimProcess;
   readonly arena: MemoryArena;
   readonly workers: Map<number, SimWorker>;
+  /** Leases that were blocked at some time. */
+  readonly lent: Set<string>;
 }
 
 const arenaBytes = 4 * 2 ** 20;
@@ -119,7 +120,14 @@ export class Machine {
       probeProcess: (pid) => world.processExists(pid),
       onEnded: ({ reason }) => process.kill(`the raylet ended: ${reason}`, { lingerMs: 5 }),
     });
-    const node: SimNode = { nodeId, raylet, process, arena, workers };
+    const lent = new Set<string>();
+    const { leases } = raylet;
+    const blocked = leases.blocked.bind(leases);
+    leases.blocked = (holder, isBlocked) => {
+      lent.add(holder);
+      blocked(holder, isBlocked);
+    };
+    const node: SimNode = { nodeId, raylet, process, arena, workers, lent };
     this.node = node;
     world.log.note(name, `node ${nodeId}`);
     this.onEnd.set(process, () => {

@@ -239,12 +239,13 @@ export class LeaseGroup {
   }
 
   /** How many more tasks a lease may get now; `expected` is the duration of the next one. */
-  private roomFor(lease: Lease, expected: number, nowMs: number): boolean {
+  private roomFor(lease: Lease, expected: number, limited: boolean, nowMs: number): boolean {
     if (lease.state !== "up") return false;
     const count = lease.inflight.size;
     if (count === 0) return true;
     if (count >= this.limits.depthMax) return false;
-    if (nowMs - lease.progressMs >= stalledMs) return count < 2; // one ahead, so that its arguments come meanwhile
+    if (nowMs - lease.progressMs >= stalledMs) return count < 2 && !limited; // one ahead, so that its arguments come meanwhile
+    if (limited) return false; // its time runs from when the worker has it: never behind another
     return expected < this.limits.shortTaskMs && lease.expectedMs + expected <= this.limits.budgetMs;
   }
 
@@ -259,7 +260,7 @@ export class LeaseGroup {
       while (this.queue.length > 0 && lease.inflight.size < Math.max(share, 1)) {
         const task = this.queue.peek() as TaskEntry;
         const expected = this.expected(task);
-        if (!this.roomFor(lease, expected, nowMs)) break;
+        if (!this.roomFor(lease, expected, task.template.options.timeoutMs !== undefined, nowMs)) break;
         this.queue.shift();
         if (lease.inflight.size === 0) lease.progressMs = nowMs;
         lease.inflight.set(task.number, task); // L1

@@ -59,6 +59,8 @@ export interface TaskTemplate {
   timeoutMs: number;
   /** of the job: where its modules are found */
   workingDir: string;
+  /** in the function table: error classes whose instances are retried; empty = none */
+  retryClassesId: string;
 }
 
 /** One attempt of one task. */
@@ -117,6 +119,8 @@ export interface TaskDone {
   returns: TaskReturn[];
   error: ErrorInfo | undefined;
   durationUs: number;
+  /** ERROR: the error is of one of the template's retry classes */
+  retryable: boolean;
   /** returned values hold references: confirm when they are registered (decision 0004) */
   needsConfirmation: boolean;
 }
@@ -226,6 +230,7 @@ function createBaseTaskTemplate(): TaskTemplate {
     concurrencyGroup: "",
     timeoutMs: 0,
     workingDir: "",
+    retryClassesId: "",
   };
 }
 
@@ -278,6 +283,9 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
     }
     if (message.workingDir !== "") {
       writer.uint32(130).string(message.workingDir);
+    }
+    if (message.retryClassesId !== "") {
+      writer.uint32(138).string(message.retryClassesId);
     }
     return writer;
   },
@@ -423,6 +431,14 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
             message.workingDir = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.retryClassesId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -460,6 +476,7 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
     message.concurrencyGroup = object.concurrencyGroup ?? "";
     message.timeoutMs = object.timeoutMs ?? 0;
     message.workingDir = object.workingDir ?? "";
+    message.retryClassesId = object.retryClassesId ?? "";
     return message;
   },
 };
@@ -927,7 +944,16 @@ export const PushTasks: MessageFns<PushTasks> = {
 };
 
 function createBaseTaskDone(): TaskDone {
-  return { number: 0, attempt: 0, outcome: 0, returns: [], error: undefined, durationUs: 0, needsConfirmation: false };
+  return {
+    number: 0,
+    attempt: 0,
+    outcome: 0,
+    returns: [],
+    error: undefined,
+    durationUs: 0,
+    retryable: false,
+    needsConfirmation: false,
+  };
 }
 
 export const TaskDone: MessageFns<TaskDone> = {
@@ -949,6 +975,9 @@ export const TaskDone: MessageFns<TaskDone> = {
     }
     if (message.durationUs !== 0) {
       writer.uint32(48).uint32(message.durationUs);
+    }
+    if (message.retryable !== false) {
+      writer.uint32(64).bool(message.retryable);
     }
     if (message.needsConfirmation !== false) {
       writer.uint32(56).bool(message.needsConfirmation);
@@ -1017,6 +1046,14 @@ export const TaskDone: MessageFns<TaskDone> = {
             message.durationUs = reader.uint32();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.retryable = reader.bool();
+            continue;
+          }
           case 7: {
             if (tag !== 56) {
               break;
@@ -1050,6 +1087,7 @@ export const TaskDone: MessageFns<TaskDone> = {
       ? ErrorInfo.fromPartial(object.error)
       : undefined;
     message.durationUs = object.durationUs ?? 0;
+    message.retryable = object.retryable ?? false;
     message.needsConfirmation = object.needsConfirmation ?? false;
     return message;
   },
