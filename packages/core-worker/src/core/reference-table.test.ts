@@ -1,0 +1,128 @@
+import { objectIdOf } from "@tray/protocol";
+import fc from "fast-check";
+import type { ObjectEntry } from "./object-entry.js";
+import { ReferenceTable } from "./reference-table.js";
+
+const owner = { workerId: "b".repeat(32), nodeId: "c".repeat(32), endpoint: "127.0.0.1:1" };
+const idOf = (n: number): string => objectIdOf(`${"0".repeat(30)}${n.toString(16).padStart(2, "0")}`, 1);
+
+function makeTable(): { table: ReferenceTable; freed: ObjectEntry[]; returned: ObjectEntry[] } {
+  const freed: ObjectEntry[] = [];
+  const returned: ObjectEntry[] = [];
+  const table = new ReferenceTable({ freed: (entry) => freed.push(entry), returned: (entry) => returned.push(entry), lineageEnded: () => undefined });
+  return { table, freed, returned };
+}
+
+const value = (): { kind: "value"; value: Uint8Array } => ({ kind: "value", value: new Uint8Array(1) });
+
+describe("ReferenceTable", () => {
+  it("T1, T2: frees an owned object exactly when nothing holds it, under any interleaving of holds", () => {
+    const op = fc.record({
+      kind: fc.constantFrom("bind", "release", "use", "unuse", "borrow", "unborrow", "died" as const),
+      who: fc.integer({ min: 0, max: 2 }),
+    });
+    fc.assert(
+      fc.property(fc.array(op, { maxLength: 60 }), (ops) => {
+        const { table, freed } = makeTable();
+        const entry = table.own(idOf(1), undefined, 0);
+        table.bind(1, entry);
+        table.resolve(entry, value());
+        const slots = new Set([1]);
+        const borrowers = new Set<string>();
+        let uses = 0;
+        let next = 2;
+        for (const { kind, who } of ops) {
+          if (freed.length > 0) break;
+          const borrower = `borrower-${who}`;
+          if (kind === "bind") {
+            table.bind(next, entry);
+            slots.add(next++);
+          } else if (kind === "release") {
+            const slot = [...slots][who];
+            if (slot === undefined) continue;
+            slots.delete(slot);
+            table.releaseSlot(slot);
+            table.releaseSlot(slot); // a repeated release changes nothing
+          } else if (kind === "use") {
+            table.use(entry);
+            uses++;
+          } else if (kind === "unuse") {
+            if (uses === 0) continue;
+            uses--;
+            table.unuse(entry);
+          } else if (kind === "borrow") {
+            table.addBorrower(entry, borrower);
+            borrowers.add(borrower);
+          } else if (kind === "unborrow") {
+            borrowers.delete(borrower);
+            table.removeBorrower(entry, borrower);
+          } else {
+            borrowers.delete(borrower);
+            table.borrowerDied(borrower);
+          }
+          const held = slots.size + uses + borrowers.size > 0;
+          expect(freed.length).toBe(held ? 0 : 1);
+          expect(table.get(entry.id) !== undefined).toBe(held);
+        }
+      }),
+    );
+  });
+
+  it("T3: a container holds what it contains, through any depth, and lets go of it with its own value", () => {
+    const { table, freed } = makeTable();
+    const entries = [1, 2, 3].map((n) => table.own(idOf(n), undefined, 0));
+    const [inner, middle, outer] = entries as [ObjectEntry, ObjectEntry, ObjectEntry];
+    entries.forEach((entry, i) => {
+      table.bind(i + 1, entry);
+    });
+    table.resolve(inner, value());
+    table.resolve(middle, value(), [inner]);
+    table.resolve(outer, value(), [middle]);
+    table.releaseSlot(1);
+    table.releaseSlot(2);
+    expect(freed).toEqual([]);
+    table.releaseSlot(3);
+    expect(freed).toEqual([outer, middle, inner]);
+    expect(table.size).toBe(0);
+  });
+
+  it("tells the owner once when the last hold of a borrowed object goes", () => {
+    const { table, returned } = makeTable();
+    const entry = table.borrow(idOf(1), owner);
+    expect(table.borrow(idOf(1), owner)).toBe(entry);
+    table.bind(1, entry);
+    table.use(entry);
+    table.releaseSlot(1);
+    expect(returned).toEqual([]);
+    table.unuse(entry);
+    expect(returned).toEqual([entry]);
+    expect(table.size).toBe(0);
+  });
+
+  it("keeps an entry that lineage needs after its value was freed", () => {
+    const { table, freed } = makeTable();
+    const entry = table.own(idOf(1), undefined, 0);
+    table.bind(1, entry);
+    table.resolve(entry, value());
+    table.needForLineage(entry);
+    table.releaseSlot(1);
+    expect([freed.length, entry.state.kind, table.get(entry.id)]).toEqual([1, "freed", entry]);
+    table.unneedForLineage(entry);
+    expect([freed.length, table.size]).toEqual([1, 0]);
+  });
+
+  it("calls listeners once, in order, and not those that were taken back", () => {
+    const { table } = makeTable();
+    const entry = table.own(idOf(1), undefined, 0);
+    table.bind(1, entry);
+    const seen: string[] = [];
+    const second = (): void => void seen.push("second");
+    table.whenReady(entry, () => void seen.push("first"));
+    table.whenReady(entry, second);
+    table.whenReady(entry, () => void seen.push("third"));
+    table.stopListening(entry, second);
+    table.resolve(entry, value());
+    table.whenReady(entry, () => void seen.push("late"));
+    expect(seen).toEqual(["first", "third", "late"]);
+  });
+});

@@ -1,0 +1,66 @@
+// Type tests: they are checked by the compiler (npm run lint, "types of the tests"); running them only shows that they exist.
+import type { ActorHandle, ObjectRef, RemoteFunction } from "./index.js";
+import { get, remote } from "./index.js";
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+const same = <_T extends true>(): void => undefined;
+
+const add = remote((a: number, b: number) => a + b);
+const later = remote(async (name: string) => ({ name }));
+const three = remote((): [number, string, boolean] => [1, "a", true], { numReturns: 3 });
+
+class Counter {
+  count = 0;
+  constructor(start: number, step = 1) {
+    this.count = start + step;
+  }
+  inc(by: number): number {
+    this.count += by;
+    return this.count;
+  }
+  async name(): Promise<string> {
+    return "counter";
+  }
+}
+const CounterActor = remote(Counter);
+
+// Never called: only its types matter.
+async function typesOf(): Promise<void> {
+  const sum = add.remote(1, 2);
+  same<Equal<typeof sum, ObjectRef<number>>>();
+  add.remote(sum, 3); // a parameter takes its value or a reference to it
+  // @ts-expect-error: a string is not a number
+  add.remote("1", 2);
+  // @ts-expect-error: two arguments
+  add.remote(1);
+  const named = later.remote("x");
+  same<Equal<typeof named, ObjectRef<{ name: string }>>>(); // promises are unwrapped
+  const [a, b, c] = three.remote();
+  same<Equal<[typeof a, typeof b, typeof c], [ObjectRef<number>, ObjectRef<string>, ObjectRef<boolean>]>>();
+  same<Equal<typeof add.function, (a: number, b: number) => number>>();
+  const again: RemoteFunction<[a: number, b: number], number> = add.options({ numCpus: 2 });
+  // @ts-expect-error: no such option
+  add.options({ numCpu: 2 });
+
+  const value = await get(sum);
+  same<Equal<typeof value, number>>();
+  const values = await get([sum, named] as const);
+  same<Equal<(typeof values)[0], number>>();
+  same<Equal<(typeof values)[1], { name: string }>>();
+
+  const counter = CounterActor.remote(1);
+  same<Equal<typeof counter, ActorHandle<Counter>>>();
+  const count = counter.inc.remote(2);
+  same<Equal<typeof count, ObjectRef<number>>>();
+  const text = counter.name.remote();
+  same<Equal<typeof text, ObjectRef<string>>>();
+  // @ts-expect-error: fields are not methods
+  void counter.count;
+  // @ts-expect-error: the constructor takes numbers
+  CounterActor.remote("1");
+  void again;
+}
+
+it("the public types are as documented", () => {
+  expect(typeof typesOf).toBe("function");
+});
