@@ -79,12 +79,12 @@ export const settings = {
   workerKillGracePeriod: duration("2s", "From asking a worker to end to killing it."),
 
   // Tasks
-  maxTasksInFlightPerWorker: integer(64, "Tasks that an owner pushes to one worker ahead of their turn, when they are short.", {
+  maxTasksInFlightPerWorker: integer(1024, "Tasks that an owner pushes to one worker ahead of their turn, when they are short.", {
     min: 1,
     max: 100_000,
   }),
   shortTaskThreshold: duration(1, "Tasks that take this long or longer are never queued behind another one while other workers are idle."),
-  leaseIdleTimeout: duration("50ms", "How long an owner keeps a worker that it has nothing for, in case it soon has."),
+  leaseIdleTimeout: duration("40ms", "How long an owner keeps a worker that it has nothing for, in case it soon has."),
   taskOomRetries: integer(-1, "How often a task that the memory guard killed is tried again, beyond its maxRetries. -1: for ever.", { min: -1 }),
 
   // Memory guard

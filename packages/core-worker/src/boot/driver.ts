@@ -1,5 +1,6 @@
 // How a driver's core comes to be: find the cluster's nodes, attach to a raylet of this machine, register the job.
 import { type Clock, type Logger, type Metrics, type Random, TrayError } from "@tray/common";
+import { parseSystemConfig } from "@tray/config";
 import { GcsService, type NodeInfo, NodeState, newWorkerId, RayletService, type WorkerId } from "@tray/protocol";
 import { Endpoint, type FaultPlan, type Session, type Transport } from "@tray/rpc";
 import { CoreWorker } from "../core/core-worker.js";
@@ -122,7 +123,11 @@ async function attach(o: DriverOptions, endpoint: Endpoint, workerId: WorkerId):
   const registered = await raylet
     .client(RayletService)
     .registerWorker({ workerId, pid: o.pid, kind: "driver", endpoint: address, startToken: "", jobId: job.jobId }, { retry: true });
-  core.attached(registered.node ?? node, o.openArena(registered.arenaPath, registered.arenaCapacity));
+  core.attached(
+    registered.node ?? node,
+    o.openArena(registered.arenaPath, registered.arenaCapacity),
+    parseSystemConfig(JSON.parse(registered.systemConfigJson || "{}")),
+  );
   raylet.onLost(() => {
     o.onRayletLost(
       new TrayError(

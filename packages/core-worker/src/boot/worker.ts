@@ -1,5 +1,6 @@
 // How a worker's core comes to be: open an endpoint, register at the raylet that spawned it.
 import { type Clock, type Logger, type Metrics, type Random, TrayError } from "@tray/common";
+import { parseSystemConfig } from "@tray/config";
 import { type NodeInfo, RayletService } from "@tray/protocol";
 import { Endpoint, type FaultPlan, type Transport } from "@tray/rpc";
 import { CoreWorker } from "../core/core-worker.js";
@@ -77,7 +78,11 @@ export async function startWorker(o: WorkerOptions): Promise<StartedWorker> {
     .registerWorker({ workerId: o.workerId, pid: o.pid, kind: "worker", endpoint: address, startToken: o.startToken, jobId: "" }, { retry: true });
   const { node } = registered;
   if (node === undefined) throw new TrayError("SYSTEM", "the raylet registered this worker without telling its node");
-  core.attached(node, o.openArena(registered.arenaPath, registered.arenaCapacity));
+  core.attached(
+    node,
+    o.openArena(registered.arenaPath, registered.arenaCapacity),
+    parseSystemConfig(JSON.parse(registered.systemConfigJson || "{}")),
+  );
   return {
     core,
     endpoint,

@@ -28,6 +28,7 @@ import {
   WorkerService,
   objectIdOf,
 } from "@tray/protocol";
+import type { SystemConfig } from "@tray/config";
 import type { Endpoint, Session } from "@tray/rpc";
 import type { ActorCreation, ReturnValue, TemplateOptions, ToCore } from "../thread/to-core.js";
 import type { ToUser } from "../thread/to-user.js";
@@ -153,9 +154,11 @@ export class CoreWorker implements ToCore {
   /**
    * The raylet has registered this process. Made before that on purpose: the raylet may have work for a worker in the same breath as its reply.
    */
-  attached(node: NodeInfo, arena: ArenaWriter): void {
+  attached(node: NodeInfo, arena: ArenaWriter, config: SystemConfig): void {
     this.bulkAddress = node.bulk;
     this.arena = arena;
+    this.leases.setLimits({ depthMax: config.maxTasksInFlightPerWorker, shortTaskMs: config.shortTaskThreshold, lingerMs: config.leaseIdleTimeout });
+    this.submitter.reconstructs = config.enableObjectReconstruction;
   }
 
   /** Ends what this process holds elsewhere. The endpoint is its creator's to close. */

@@ -44,8 +44,13 @@ export class Leases implements LeaseGroupHost {
     private readonly local: string,
     private readonly submitter: () => Submitter,
     private readonly answered: (session: Session, task: TaskEntry, done: TaskDone) => void,
-    private readonly limits: LeaseGroupLimits = defaultLeaseLimits,
+    private limits: LeaseGroupLimits = defaultLeaseLimits,
   ) {}
+
+  /** For groups made from now on: the cluster's settings are known once the raylet has answered. */
+  setLimits(limits: Partial<LeaseGroupLimits>): void {
+    this.limits = { ...this.limits, ...limits };
+  }
 
   // ── from the submitter ─────────────────────────────────────────────────────────────────────────────────────────────────
   runnable(task: TaskEntry, first: boolean): void {

@@ -45,6 +45,8 @@ const nothing: readonly ObjectEntry[] = Object.freeze([]);
 
 export class Submitter {
   private readonly tasks = new Map<number, TaskEntry>();
+  /** Lost objects are made again by running their tasks again. */
+  reconstructs = true;
 
   constructor(
     private readonly references: ReferenceTable,
@@ -194,6 +196,10 @@ export class Submitter {
       );
       this.references.resolve(entry, { kind: "failed", error });
     };
+    if (!this.reconstructs) {
+      refuse("enableObjectReconstruction is off");
+      return;
+    }
     if (task === undefined) {
       refuse("it was made by put, which leaves no recipe");
       return;

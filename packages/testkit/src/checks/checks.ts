@@ -142,7 +142,8 @@ export class Checks {
     for (const other of this.world.usersOn(nodeId)) {
       if (other.actor !== undefined) count(other, other.actor.spec.actorId, other.actor.spec.resources["CPU"] ?? 0);
       for (const { activation, template } of other.running.values()) {
-        if (template.actorId === "" && !activation.waited && !this.world.wasLent(other)) count(other, `${template.name} ${activation.taskId}`, template.resources["CPU"] ?? 0);
+        if (template.actorId === "" && !activation.waited && !this.world.wasLent(other))
+          count(other, `${template.name} ${activation.taskId}`, template.resources["CPU"] ?? 0);
       }
     }
     const total = this.world.cpusOf(nodeId);
