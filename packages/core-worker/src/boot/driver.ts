@@ -126,7 +126,7 @@ async function attach(o: DriverOptions, endpoint: Endpoint, workerId: WorkerId):
   core.attached(
     registered.node ?? node,
     o.openArena(registered.arenaPath, registered.arenaCapacity),
-    parseSystemConfig(JSON.parse(registered.systemConfigJson || "{}")),
+    parseSystemConfig(JSON.parse(registered.systemConfigJson || "{}") as Record<string, unknown>),
   );
   raylet.onLost(() => {
     o.onRayletLost(

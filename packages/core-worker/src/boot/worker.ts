@@ -81,7 +81,7 @@ export async function startWorker(o: WorkerOptions): Promise<StartedWorker> {
   core.attached(
     node,
     o.openArena(registered.arenaPath, registered.arenaCapacity),
-    parseSystemConfig(JSON.parse(registered.systemConfigJson || "{}")),
+    parseSystemConfig(JSON.parse(registered.systemConfigJson || "{}") as Record<string, unknown>),
   );
   return {
     core,

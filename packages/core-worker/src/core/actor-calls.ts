@@ -2,7 +2,7 @@
 //
 // Owns:     one ActorCaller per actor, creations under way, who waits for an actor to be ready.
 // Not mine: order within an actor (actor-caller.ts), the actor table (GCS).
-import { type Clock, isTrayError, type Logger, messageOf, type TrayError } from "@tray/common";
+import { type Clock, type Deferred, deferred, isTrayError, type Logger, messageOf, type TrayError } from "@tray/common";
 import { type ActorInfo, type ActorSpec, ActorState, type ErrorInfo, type TaskDone, type TasksDone, WorkerService } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
 import { ActorCaller } from "./actor-caller.js";
@@ -23,6 +23,7 @@ export interface ActorWaiter {
 export class ActorCalls {
   private readonly callers = new Map<string, ActorCaller>();
   private readonly waiters = new Map<string, Set<ActorWaiter>>();
+  private readonly registrations = new Map<string, Deferred<void>>();
 
   constructor(
     private readonly gcs: GcsLink,
@@ -33,12 +34,31 @@ export class ActorCalls {
     private readonly answered: (session: Session, task: TaskEntry, done: TaskDone) => void,
   ) {}
 
+  /** An actor of this process will be registered once its arguments and its class are there: `create` or `refuse` follows. */
+  expect(actorId: string): void {
+    this.registrations.set(actorId, deferred());
+  }
+  /**
+   * Runs `fn` when the GCS has answered the registration of an actor of this process, at once for any other. A kill that overtook the registration
+   * would find nobody to kill.
+   */
+  whenRegistered(actorId: string, fn: () => void): void {
+    const registration = this.registrations.get(actorId);
+    if (registration === undefined) fn();
+    else void registration.promise.then(fn);
+  }
+  private registered(actorId: string): void {
+    this.registrations.get(actorId)?.resolve();
+    this.registrations.delete(actorId);
+  }
+
   /** Registers the actor; calls may be queued before it answers. */
   create(spec: ActorSpec, getIfExists: boolean): void {
     this.callerOf(spec.actorId);
     this.gcs.client.registerActor({ spec, getIfExists }, { timeoutMs: 0, retry: true }).then(
       ({ info }) => {
         if (info !== undefined) this.published(spec.actorId, info);
+        this.registered(spec.actorId);
       },
       (error: unknown) => this.refuse(spec.actorId, errorInfoOf(error)),
     );
@@ -47,6 +67,7 @@ export class ActorCalls {
     this.callerOf(actorId).refuse(error);
     this.settleWaiters(actorId, error);
     this.gcs.unsubscribe(channelOf(actorId));
+    this.registered(actorId);
   }
 
   enqueued(task: TaskEntry, again: boolean): void {

@@ -65,6 +65,7 @@ export function clusterCalls(core: CoreWorker, options: CoreWorkerOptions): Clus
       return actors.filter((a) => a.state !== ActorState.DEAD).map((a) => ({ name: a.spec?.name ?? "", namespace: a.spec?.namespace ?? "" }));
     },
     killActor: async ({ actorId, noRestart }: { actorId: string; noRestart: boolean }) => {
+      await new Promise<void>((resolve) => core.actors.whenRegistered(actorId, resolve));
       await gcs().killActor({ actorId, noRestart, outOfScope: false, reason: "killed by tray.kill" }, { retry: true });
     },
     actorReady: ({ actorId }: { actorId: string }, signal: AbortSignal) =>

@@ -228,6 +228,7 @@ export class CoreWorker implements ToCore {
   createActor(slot: number, creation: ActorCreation, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void {
     const handle = this.references.own(handleObjectId(creation.actorId), undefined, 0);
     handle.isHandle = true;
+    this.actors.expect(creation.actorId);
     this.references.bind(slot, handle);
     const refs = this.entriesOf(argSlots);
     const held = this.entriesOf(heldSlots);
@@ -475,10 +476,12 @@ export class CoreWorker implements ToCore {
   private freed(entry: ObjectEntry, state: ObjectEntry["state"]): void {
     if (entry.isHandle) {
       const actorId = entry.id.slice(0, -handleSuffix.length);
-      this.gcs.client
-        .killActor({ actorId, noRestart: true, outOfScope: true, reason: "the last handle is gone" }, { timeoutMs: 0, retry: true })
-        .catch((error: unknown) => this.o.logger.debug("out-of-scope not told", { error: messageOf(error) }));
-      this.actors.forget(actorId);
+      this.actors.whenRegistered(actorId, () => {
+        this.gcs.client
+          .killActor({ actorId, noRestart: true, outOfScope: true, reason: "the last handle is gone" }, { timeoutMs: 0, retry: true })
+          .catch((error: unknown) => this.o.logger.debug("out-of-scope not told", { error: messageOf(error) }));
+        this.actors.forget(actorId);
+      });
       return;
     }
     if (state.kind !== "stored") return;

@@ -5,7 +5,7 @@
 //
 // Invariants
 //   G1. after every fresh session all channels are subscribed again, each from the version last seen: nothing published meanwhile is missed, or a gap is told.
-import type { Logger } from "@tray/common";
+import { isTrayError, type Logger } from "@tray/common";
 import { type Client, GcsService, type Publication, type PublishBatch } from "@tray/protocol";
 import type { Endpoint, Session } from "@tray/rpc";
 
@@ -15,6 +15,8 @@ export class GcsLink {
   private session: Session | undefined;
   private readonly channels = new Map<string, { listener: PublicationListener; version: number }>();
   private dirty = false;
+  private attempts = 0;
+  private underWay = false;
 
   constructor(
     private readonly endpoint: Endpoint,
@@ -58,6 +60,7 @@ export class GcsLink {
     if (this.dirty) return;
     this.dirty = true;
     this.soon(() => {
+      if (this.underWay) return; // two sets under way might arrive the other way round: the answer sends the next one
       this.dirty = false;
       this.resubscribe();
     });
@@ -66,8 +69,25 @@ export class GcsLink {
   private resubscribe(): void {
     if (this.channels.size === 0) return;
     const subscriptions = [...this.channels].map(([channel, { version }]) => ({ channel, afterVersion: version }));
+    const attempt = ++this.attempts;
+    this.underWay = true;
     this.client
       .subscribe({ subscriptions }, { timeoutMs: 0 })
-      .catch((error: unknown) => this.logger.debug("subscription interrupted; a fresh session repeats it", { error }));
+      .then(
+        () => false,
+        (error: unknown) => {
+          this.logger.debug("subscription interrupted", { error });
+          return isTrayError(error) && error.code === "UNAVAILABLE"; // a refusal would come again
+        },
+      )
+      .then((lost) => {
+        if (attempt !== this.attempts) return; // a fresh session has repeated it
+        this.underWay = false;
+        const again = lost && this.connected.state === "up";
+        if (!again && !this.dirty) return;
+        this.dirty = false;
+        this.changed();
+      })
+      .catch((error: unknown) => this.logger.error("subscribing failed", { error }));
   }
 }
