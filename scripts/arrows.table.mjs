@@ -50,6 +50,11 @@ export const allowed = [
   },
   { file: "packages/tray/src/log-lines.ts", calls: ["process.env"], reason: "asks the terminal's owner for NO_COLOR when a line is printed" },
   { file: "packages/tray/src/io-thread.ts", calls: ["process.exit"], reason: "ends its own thread when the user's thread says so" },
+  {
+    file: "packages/bench/src/microbenchmark.ts",
+    calls: ["process.env"],
+    reason: "what it starts inherits the environment of the command that loads it",
+  },
   { file: "packages/tray/src/worker-main.ts", calls: ["process.exit"], reason: "the main thread of a worker process ends the process" },
   { file: "packages/node-launcher/src/supervise-main.ts", calls: ["setInterval"], reason: "holds the process open; no time passes by it" },
 ];

@@ -19,6 +19,9 @@ const trayEntries = [
   { name: "io-thread", esm: false },
 ];
 
+/** `tray microbenchmark` loads it beside the command's bundle; it requires the library instead of containing it. */
+const benchEntry = "packages/bench/src/index.ts";
+
 /** Roots that are for this repository's developers stay out of the published package. */
 const outOfPackage = { sim: "testkit" };
 
@@ -50,6 +53,7 @@ export async function bundle(root, { quiet = false } = {}) {
       .map((file) => file.slice(0, -".ts".length))
       .map((name) => ({ in: join(root, `bin/${name}.ts`), out: `${outOfPackage[name] ?? "tray"}/dist/bin/${name}` })),
     ...entries.map((e) => ({ in: join(root, `packages/tray/src/${e.name}.ts`), out: `tray/dist/${e.name}` })),
+    ...(existsSync(join(root, benchEntry)) ? [{ in: join(root, benchEntry), out: "tray/dist/bench" }] : []),
   ];
   const result = await build({
     absWorkingDir: root,

@@ -16,6 +16,8 @@ export interface PeerRequest {
   readonly cpus: number;
   readonly windows: Windows;
   readonly scratchDir: string;
+  /** Ends the measuring process. */
+  readonly signal: AbortSignal;
 }
 
 export interface PeerSystem {

@@ -28,7 +28,7 @@ export async function openPiscina(host: PeerHost): Promise<PeerSystem> {
         {
           env: host.env,
           cwd: request.scratchDir,
-          signal: host.signal,
+          signal: request.signal,
         },
       ),
   };

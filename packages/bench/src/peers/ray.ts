@@ -31,7 +31,7 @@ export async function openRay(host: PeerHost): Promise<PeerSystem> {
       return await runForAnswer<Samples>(python, [join(host.sourceDir, "ray/bench.py"), ...caseArguments(caseName, request)], {
         env,
         cwd: request.scratchDir,
-        signal: host.signal,
+        signal: request.signal,
       });
     },
   };

@@ -23,6 +23,8 @@ export interface ActorWaiter {
 export class ActorCalls {
   private readonly callers = new Map<string, ActorCaller>();
   private readonly waiters = new Map<string, Set<ActorWaiter>>();
+  /** Actors that existed under a wanted name: who of this process calls them by the id that it had made for its own. */
+  private readonly aliases = new Map<string, Set<string>>();
   private readonly registrations = new Map<string, Deferred<void>>();
 
   constructor(
@@ -47,6 +49,14 @@ export class ActorCalls {
     if (registration === undefined) fn();
     else void registration.promise.then(fn);
   }
+  /** `alias` stands for an actor that existed: what is published about that one concerns it. */
+  private follow(actorId: string, alias: string): void {
+    this.gcs.unsubscribe(channelOf(alias));
+    const known = this.aliases.get(actorId);
+    if (known !== undefined) known.add(alias);
+    else this.aliases.set(actorId, new Set([alias]));
+    this.callerOf(actorId);
+  }
   private registered(actorId: string): void {
     this.registrations.get(actorId)?.resolve();
     this.registrations.delete(actorId);
@@ -57,6 +67,7 @@ export class ActorCalls {
     this.callerOf(spec.actorId);
     this.gcs.client.registerActor({ spec, getIfExists }, { timeoutMs: 0, retry: true }).then(
       ({ info }) => {
+        if (info !== undefined && info.actorId !== spec.actorId) this.follow(info.actorId, spec.actorId);
         if (info !== undefined) this.published(spec.actorId, info);
         this.registered(spec.actorId);
       },
@@ -108,8 +119,13 @@ export class ActorCalls {
   /** No handle of this process is left: stop following it, once nothing is queued. */
   forget(actorId: string): void {
     const caller = this.callers.get(actorId);
-    if (caller === undefined || caller.pending > 0) return;
+    if (caller === undefined || caller.pending > 0 || this.aliases.has(actorId)) return;
     this.callers.delete(actorId);
+    for (const [followed, aliases] of this.aliases) {
+      if (!aliases.delete(actorId) || aliases.size > 0) continue;
+      this.aliases.delete(followed);
+      this.forget(followed); // a handle that is left to it follows it again with its next call
+    }
     this.gcs.unsubscribe(channelOf(actorId));
   }
 
@@ -130,6 +146,7 @@ export class ActorCalls {
     const caller = this.callers.get(actorId);
     if (caller === undefined) return;
     caller.published(info);
+    for (const alias of this.aliases.get(actorId) ?? []) this.published(alias, info);
     if (info.state === ActorState.ALIVE) this.settleWaiters(actorId, undefined);
     else if (info.state === ActorState.DEAD) this.settleWaiters(actorId, info.deathCause ?? errorInfo("ACTOR_DIED", `actor ${actorId} is dead`));
   }

@@ -100,6 +100,7 @@ export class CoreWorker implements ToCore {
   private bulkAddress = "";
   private arena: ArenaWriter | undefined;
   private closed = false;
+  private leaving = false;
 
   constructor(private readonly o: CoreWorkerOptions) {
     const { endpoint, clock, logger, user } = o;
@@ -139,6 +140,7 @@ export class CoreWorker implements ToCore {
       self: () => o.self,
       cancelChildren: (execId) => this.cancelChildren(execId),
       killSelf: (reason) => o.process.killSelf(reason),
+      announceExit: (reason) => void this.announceExit(reason, 0),
       leave: (reason) => this.leave(reason),
       joinJob: (job) => {
         this.job ??= job;
@@ -502,14 +504,19 @@ export class CoreWorker implements ToCore {
   }
 
   private leave(reason: string): void {
+    if (this.leaving) return;
+    this.leaving = true;
     this.o.logger.info("leaving", { reason });
     this.executor.sendAnswers();
     this.close();
     // Said before it is done, so that the end counts as meant: no crash, no restart.
-    this.raylet
-      .killWorker({ workerId: this.o.self.workerId, reason, graceful: true }, { timeoutMs: 1000 })
-      .catch((error: unknown) => this.o.logger.debug("the raylet was not told", { error: messageOf(error) }))
-      .finally(() => this.o.user.exit(0));
+    void this.announceExit(reason, 1000).then(() => this.o.user.exit(0));
+  }
+
+  private announceExit(reason: string, timeoutMs: number): Promise<unknown> {
+    return this.raylet
+      .killWorker({ workerId: this.o.self.workerId, reason, graceful: true }, { timeoutMs, retry: true })
+      .catch((error: unknown) => this.o.logger.debug("the raylet was not told", { error: messageOf(error) }));
   }
 
   private replyFailed(requestId: number, error: unknown): void {
@@ -620,7 +627,10 @@ export class CoreWorker implements ToCore {
 
   /** Copies there are gone; what has no other copy is made again when it is used. */
   private nodeDied(nodeId: string, raylet: string): void {
-    if (raylet !== this.o.rayletAddress) this.peers.forget(raylet, `node ${nodeId.slice(0, 8)} died`);
+    if (raylet !== this.o.rayletAddress) {
+      this.peers.forget(raylet, `node ${nodeId.slice(0, 8)} died`);
+      this.leases.rayletLost(raylet); // a session that we close ourselves does not say that it is lost
+    }
     for (const entry of this.references.all()) {
       const { state } = entry;
       if (state.kind === "stored" && state.nodes.some((n) => n.nodeId === nodeId))

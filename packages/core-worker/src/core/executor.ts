@@ -76,6 +76,8 @@ export interface ExecutorHost {
   cancelChildren(execId: number): void;
   /** Ends this process at once, whatever the user's thread does. */
   killSelf(reason: string): void;
+  /** Tells the raylet that this worker takes no more work and will end by itself. */
+  announceExit(reason: string): void;
   /** Ends this process when what was sent has arrived. */
   leave(reason: string): void;
   /** The worker belongs to this job from now on. */
@@ -106,6 +108,8 @@ export class Executor {
   private exiting = false;
   private actor: ActorSpec | undefined;
   private became: { readonly key: string; readonly reply: Promise<BecomeActorReply> } | undefined;
+  /** Tasks whose returned references the caller has not taken over yet. */
+  private unconfirmed = 0;
   private lastLease = "";
 
   constructor(
@@ -288,8 +292,10 @@ export class Executor {
     const unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
     for (const number of numbers) {
       const held = unconfirmed?.get(number);
+      if (held === undefined) continue;
       unconfirmed?.delete(number);
-      if (held !== undefined) for (const entry of held) this.references.unuse(entry);
+      this.unconfirmed--;
+      for (const entry of held) this.references.unuse(entry);
     }
   }
 
@@ -367,12 +373,23 @@ export class Executor {
       this.clock.after(10, () => this.leaveWhenDone(reason));
       return;
     }
-    this.clock.endOfTurn(() => this.host.leave(reason));
+    if (this.actor !== undefined || !this.isNeeded) {
+      this.clock.endOfTurn(() => this.host.leave(reason));
+      return;
+    }
+    // Others still use what this worker owns: it takes no more work, and ends when they are done.
+    this.host.announceExit(reason);
+    this.drain(reason);
+  }
+
+  /** Its end would lose objects that others use, or are about to. */
+  private get isNeeded(): boolean {
+    return this.unconfirmed > 0 || this.references.holdsForOthers();
   }
 
   /** Exit asked for by the raylet: gracefully means after what is queued. */
   drain(reason: string): void {
-    if (this.executions.size === 0 && this.references.holdsForOthers()) {
+    if (this.executions.size === 0 && this.isNeeded) {
       this.user.collectGarbage(); // perhaps only forgotten handles keep them
       this.clock.after(100, () => this.drain(reason));
     } else if (this.executions.size === 0) {
@@ -601,6 +618,7 @@ export class Executor {
       session.local.set(confirmKey, unconfirmed);
     }
     unconfirmed.set(number, held);
+    this.unconfirmed++;
   }
 
   private answer(session: Session, done: TaskDone): void {

@@ -4,6 +4,8 @@
 // Not mine: what publications mean: listeners by channel.
 //
 // Invariants
+//   G2. a channel that is let go and taken up again begins anew: the GCS hears of the first before the second, else it would keep the old position
+//       and not tell the present state.
 //   G1. after every fresh session all channels are subscribed again, each from the version last seen: nothing published meanwhile is missed, or a gap is told.
 import { isTrayError, type Logger } from "@tray/common";
 import { type Client, GcsService, type Publication, type PublishBatch } from "@tray/protocol";
@@ -15,6 +17,8 @@ export class GcsLink {
   private session: Session | undefined;
   private readonly channels = new Map<string, { listener: PublicationListener; version: number }>();
   private dirty = false;
+  /** Let go since the last set was sent. */
+  private readonly letGo = new Set<string>();
   private attempts = 0;
   private underWay = false;
 
@@ -29,7 +33,10 @@ export class GcsLink {
     if (this.session === undefined) {
       this.session = this.endpoint.connect(this.address, { reconnect: "forever" });
       this.session.opened().catch((error: unknown) => this.logger.warn("the GCS cannot be reached", { error }));
-      this.session.onFresh(() => this.resubscribe()); // G1
+      this.session.onFresh(() => {
+        this.letGo.clear();
+        this.resubscribe(); // G1
+      });
     }
     return this.session;
   }
@@ -44,7 +51,9 @@ export class GcsLink {
     this.changed();
   }
   unsubscribe(channel: string): void {
-    if (this.channels.delete(channel)) this.changed();
+    if (!this.channels.delete(channel)) return;
+    this.letGo.add(channel);
+    this.changed();
   }
 
   published(batch: PublishBatch): void {
@@ -68,7 +77,13 @@ export class GcsLink {
 
   private resubscribe(): void {
     if (this.channels.size === 0) return;
-    const subscriptions = [...this.channels].map(([channel, { version }]) => ({ channel, afterVersion: version }));
+    const subscriptions: { channel: string; afterVersion: number }[] = [];
+    for (const [channel, { version }] of this.channels) {
+      if (this.letGo.has(channel))
+        this.dirty = true; // G2: in the next set
+      else subscriptions.push({ channel, afterVersion: version });
+    }
+    this.letGo.clear();
     const attempt = ++this.attempts;
     this.underWay = true;
     this.client

@@ -74,8 +74,12 @@ export class Leases implements LeaseGroupHost {
   // ── LeaseHolderService ─────────────────────────────────────────────────────────────────────────────────────────────────
   granted(raylet: string, grant: LeaseGrant): void {
     const group = this.groups.get(grant.classKey);
-    if (group === undefined) this.sendReturn(raylet, grant.leaseId);
-    else group.granted(raylet, grant, this.clock.now());
+    if (group === undefined) {
+      this.sendReturn(raylet, grant.leaseId);
+      return;
+    }
+    group.granted(raylet, grant, this.clock.now());
+    this.touch(group); // it may have been idle: somebody must watch the lease, to give it back
   }
   spillback(message: LeaseSpillback): void {
     this.groups.get(message.classKey)?.spillback(message.placements, this.clock.now());
@@ -215,7 +219,8 @@ export class Leases implements LeaseGroupHost {
     return session;
   }
 
-  private rayletLost(address: string): void {
+  /** Leases and demand there are void. */
+  rayletLost(address: string): void {
     this.watched.delete(address);
     for (const { group, lease } of [...this.byLease.values()]) {
       if (lease.raylet === address)

@@ -5,7 +5,7 @@
 //
 // Invariants
 //   B1. whoever gave us a reference is told that we are done with the message it came in only after `settled()`: then the owner knows us.
-//   B2. additions and removals for one owner go over one session, in order.
+//   B2. additions and removals for one owner take effect in order: a removal waits for the additions before it, which may be repeated.
 import type { Clock } from "@tray/common";
 import { OwnerService } from "@tray/protocol";
 import { errorInfo } from "./failures.js";
@@ -56,8 +56,17 @@ export class Registrar {
     this.scheduled = false;
     for (const [endpoint, entries] of this.adding) this.add(endpoint, entries);
     this.adding.clear();
-    for (const [endpoint, objectIds] of this.removing) this.peers.worker(endpoint).client(OwnerService).removeBorrower({ objectIds });
+    for (const [endpoint, objectIds] of this.removing) {
+      if (this.underWay.size === 0) this.remove(endpoint, objectIds);
+      else void Promise.all(this.underWay).then(() => this.remove(endpoint, objectIds));
+    }
     this.removing.clear();
+  }
+
+  /** What was taken up again meanwhile stays. */
+  private remove(endpoint: string, objectIds: readonly string[]): void {
+    const returned = objectIds.filter((id) => this.references().get(id)?.registered !== true);
+    if (returned.length > 0) this.peers.worker(endpoint).client(OwnerService).removeBorrower({ objectIds: returned });
   }
 
   private add(endpoint: string, entries: ObjectEntry[]): void {

@@ -58,8 +58,7 @@ export class PubSubHub {
     for (const name of [...subscriber.told.keys()]) if (!wanted.has(name)) this.unlisten(subscriber, name);
     const publications: Publication[] = [];
     for (const { channel: name, afterVersion } of subscriptions) {
-      // From version 0 it knows nothing, though it was told before: it let the channel go and took it up again in one message.
-      if (afterVersion !== 0 && subscriber.told.has(name)) continue;
+      if (subscriber.told.has(name)) continue;
       this.listen(subscriber, name);
       const channel = this.channel(name);
       subscriber.told.set(name, channel.last);

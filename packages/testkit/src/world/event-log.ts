@@ -39,11 +39,15 @@ export class EventLog {
     return (this.a >>> 0).toString(16).padStart(8, "0") + (this.b >>> 0).toString(16).padStart(8, "0");
   }
 
-  /** Something worth a line. */
-  note(who: string, what: string): void {
+  /** Something worth a line. `details`: shown, not hashed. */
+  note(who: string, what: string, details = ""): void {
     this.number(this.now());
     this.text(who);
     this.text(what);
+    this.show(who, details === "" ? what : `${what} ${details}`);
+  }
+  /** Shown, not hashed: the hash is the same with and without a trace. */
+  show(who: string, what: string): void {
     this.write?.(`${this.now().toFixed(3).padStart(10)}  ${who.padEnd(10)} ${what}`);
   }
   /** A frame arrived: hashed, never shown. */
@@ -104,8 +108,8 @@ export class SimLogger implements Logger {
 
   private emit(level: LogLevel, message: string, fields: LogFields | undefined): void {
     if (!this.alive()) return;
-    if (level === "debug") this.log.note(this.who, `debug: ${message} ${textOf(fields)}`);
-    else this.log.note(this.who, `${level}: ${message}${this.log.tracing ? ` ${textOf(fields)}` : ""}`);
+    if (level === "debug") this.log.show(this.who, `debug: ${message} ${textOf(fields)}`);
+    else this.log.note(this.who, `${level}: ${message}`, this.log.tracing ? textOf(fields) : "");
   }
 }
 
