@@ -64,7 +64,9 @@ const rotated = <T>(values: readonly T[], by: number): T[] => values.map((_, i) 
 async function measureOne(o: ComparisonOptions, chosen: Case, system: System): Promise<void> {
   const scratchDir = mkdtempSync(join(tmpdir(), "tray-bench-"));
   const limit = new AbortController();
-  const limited = o.clock.after(o.caseLimitMs, () => limit.abort(new TrayError("TIMEOUT", `it took longer than ${o.caseLimitMs / 1000} s`)));
+  const limited = o.clock.after(o.caseLimitMs, () =>
+    limit.abort(new TrayError("DEADLINE_EXCEEDED", `it took longer than ${o.caseLimitMs / 1000} s`)),
+  );
   try {
     const samples = await measure(o, chosen, system, scratchDir, AbortSignal.any([o.signal, limit.signal]));
     o.onMeasured({ system, case: chosen, samples });

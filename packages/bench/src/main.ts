@@ -47,7 +47,7 @@ export async function benchMain(argv: readonly string[], host: BenchHost): Promi
     args: [...argv],
     options: { ...Object.fromEntries(flags.map((name) => [name, { type: "string" as const }])), help: { type: "boolean" } },
   });
-  const text = (name: (typeof flags)[number]): string | undefined => values[name] as string | undefined;
+  const text = (name: (typeof flags)[number]): string | undefined => (values as Readonly<Record<string, unknown>>)[name] as string | undefined;
   if (values["help"] === true) {
     host.say(usage);
     return 0;
