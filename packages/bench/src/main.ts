@@ -83,11 +83,11 @@ async function measureAll(text: (name: (typeof flags)[number]) => string | undef
   const failures: Failure[] = [];
   const results: Results = {
     date: new Date(host.clock.wallMs()).toISOString().slice(0, 10),
-    machine: { cores: cpuList().length, cpu: cpuList()[0]?.model.trim() ?? "", kernel: release(), memoryGibibytes: totalmem() / 2 ** 30 },
+    machine: { cores: cpuList().length, cpu: cpuList()[0]?.model.trim() ?? "", kernel: release().replace(/-.*/, ""), memoryGibibytes: totalmem() / 2 ** 30 },
     node: process.versions.node,
     tray: trayVersion,
     cpus,
-    method: `${cpus} CPUs a cluster; each measurement in a fresh process; ${windows.count} windows of ${windowMs / 1000} s after a warm-up, ${windows.repetitions} repetitions of what happens once, ${rounds} round(s); medians`,
+    method: `${cpus} CPUs a cluster; each measurement in a fresh process; ${windows.count} windows of ${windowMs / 1000} s after a warm-up, ${windows.repetitions} repetitions of what happens once, ${rounds} round(s); medians; the machine was not reserved, other work may have disturbed the run`,
     peers: peers.map(({ system, title, detail }) => ({ system, title, detail })),
     samples,
     failures,

@@ -49,7 +49,10 @@ it("an owner dies: what it owned is lost; an actor's node dies: the actor is mad
   const driver = cluster.driver(driverFile("survivor.mjs"), [gate]);
   expect(await driver.said("ownerDied")).toEqual({ code: "OWNER_DIED", isLost: true, isOwnerDied: true });
   expect(await driver.said("alive")).toEqual({ onFar: true, calls: 1 });
-  killQuietly((await cluster.node("far")).pid);
+  const far = await cluster.node("far");
+  const there = (await cluster.workers()).filter((w) => w.nodeId === far.nodeId);
+  killQuietly(far.pid);
+  await until("its workers to end with it", () => there.every((w) => !isAlive(w.pid))); // until then the actor may still answer
   writeFileSync(gate, "");
   expect(await driver.said("restarted")).toEqual({ onHead: true, reconstructed: true, calls: 1 });
   expect((await driver.result).code).toBe(0);

@@ -5,6 +5,7 @@
 //   3. all faults end; what was down comes back           6. drivers end: nothing of their jobs is left
 import { randomInt, SeededRandom } from "@tray/common";
 import type { SystemConfig } from "@tray/config";
+import type { CoreWorker } from "@tray/core-worker";
 import { GcsService, ActorState } from "@tray/protocol";
 import { Activation } from "./user/activation.js";
 import { type FaultProfile, drawProfile, lostCalls, Saboteur } from "./faults/profile.js";
@@ -179,7 +180,7 @@ function held(cluster: SimCluster): string[] {
   };
   for (const { name, state, core, user } of cluster.drivers) {
     if (state !== "done" || core === undefined) continue;
-    add(`${name} references`, core.references.size);
+    add(`${name} references${referencesOf(core)}`, core.references.size);
     add(`${name} tasks`, core.submitter.pendingCount);
     add(`${name} pins`, core.fetcher.pinCount);
     add(`${name} requests`, user?.openRequests ?? 0);
@@ -190,7 +191,7 @@ function held(cluster: SimCluster): string[] {
   for (const machine of cluster.machines) {
     for (const { process, core } of machine.workers) {
       if (core === undefined) continue;
-      add(`${process.host} references`, core.references.size);
+      add(`${process.host} references${referencesOf(core)}`, core.references.size);
       add(`${process.host} tasks`, core.submitter.pendingCount);
       add(`${process.host} pins`, core.fetcher.pinCount);
       add(`${process.host} executions`, core.executor.pending);
@@ -209,6 +210,18 @@ function held(cluster: SimCluster): string[] {
     );
   }
   return out;
+}
+
+/** The first few references of a process, with what holds them. */
+function referencesOf(core: CoreWorker): string {
+  const out: string[] = [];
+  for (const { id, state, handles, uses, containers, lineage, borrowers } of core.references.all()) {
+    const holds = { handles, uses, containers, lineage, borrowers: borrowers?.size ?? 0 };
+    const counts = Object.entries(holds).flatMap(([what, count]) => (count === 0 ? [] : [`${what} ${count}`]));
+    out.push(`${id} ${state.kind} (${[...counts, ...[...(borrowers ?? [])].map((b) => `by ${b.slice(0, 8)}`)].join(", ")})`);
+    if (out.length === 3) break;
+  }
+  return out.length === 0 ? "" : ` [${out.join("; ")}]`;
 }
 
 /** What a node still has of jobs that are over. */
