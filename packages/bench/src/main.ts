@@ -83,7 +83,12 @@ async function measureAll(text: (name: (typeof flags)[number]) => string | undef
   const failures: Failure[] = [];
   const results: Results = {
     date: new Date(host.clock.wallMs()).toISOString().slice(0, 10),
-    machine: { cores: cpuList().length, cpu: cpuList()[0]?.model.trim() ?? "", kernel: release().replace(/-.*/, ""), memoryGibibytes: totalmem() / 2 ** 30 },
+    machine: {
+      cores: cpuList().length,
+      cpu: cpuList()[0]?.model.trim() ?? "",
+      kernel: release().replace(/-.*/, ""),
+      memoryGibibytes: totalmem() / 2 ** 30,
+    },
     node: process.versions.node,
     tray: trayVersion,
     cpus,

@@ -7,8 +7,9 @@
 //                           /jobs/               uploaded packages, unpacked working directories, job scratch directories
 //                           /nodes/<node>/       plan.json, *.config.json, address files, auth_token when it is this session's own
 //   /dev/shm/tray_<session>_<node>/              the node's arena: one directory, so that what a crash left is found and removed
+import { randomBytes } from "node:crypto";
 import type { Random } from "@tray/common";
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, renameSync, symlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 
 export const defaultDataDir = "/tmp/tray";
@@ -94,8 +95,7 @@ export function makeNodeDirs(node: NodeLayout): void {
 /** Points `session_latest` at the session, atomically. */
 export function linkLatest(session: SessionLayout): void {
   const link = join(session.dataDir, latestLink);
-  const fresh = `${link}.${session.name}`;
-  rmSync(fresh, { force: true });
+  const fresh = `${link}.${session.name}.${randomBytes(4).toString("hex")}`; // several nodes of one data directory may start at once
   symlinkSync(basename(session.dir), fresh);
   renameSync(fresh, link);
 }
