@@ -9,7 +9,6 @@ const usage = `npm run sim -- [options]
   --trace           print the event log
   --hash            print the hash of each seed's event log
   --twice           run each seed twice and compare the hashes
-  --gaps            also what is known to fail (docs/testing.md, "Known gaps")
   --only a,b        only these workloads: ${Object.keys(workloads).join(", ")}
   --check-every N   let the daemons check themselves once in N events (default 64)
   --report FILE     write {"seeds", "failed", "failures"} there`;
@@ -22,7 +21,6 @@ async function main(): Promise<void> {
       trace: { type: "boolean", default: false },
       hash: { type: "boolean", default: false },
       twice: { type: "boolean", default: false },
-      gaps: { type: "boolean", default: false },
       only: { type: "string" },
       "check-every": { type: "string" },
       report: { type: "string" },
@@ -37,7 +35,6 @@ async function main(): Promise<void> {
   if (!Number.isSafeInteger(first) || !Number.isSafeInteger(last)) throw new Error(`not a range of seeds: ${values.seed ?? values.seeds}\n${usage}`);
   const options: SimulationOptions = {
     trace: values.trace ? (line) => console.log(line) : undefined,
-    gaps: values.gaps,
     only: values.only?.split(","),
     checkEvery: values["check-every"] === undefined ? undefined : Number(values["check-every"]),
     catchEscaped,

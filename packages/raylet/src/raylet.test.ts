@@ -254,9 +254,9 @@ describe("objects", () => {
     const reader = new FakeOwner(world, "r");
     const signal = new AbortController().signal;
     const [remote, ...local] = [
-      reader.to(b.address).getObject({ objectId, locations, owner: addressOf(owner, a) }),
-      b.raylet.objects.get(objectId, locations, undefined, "local", signal),
-      b.raylet.objects.get(objectId, locations, undefined, "local", signal),
+      reader.to(b.address).getObject({ objectId, locations, owner: addressOf(owner, a), pin: 0 }),
+      b.raylet.objects.get(objectId, locations, undefined, "local", 0, signal),
+      b.raylet.objects.get(objectId, locations, undefined, "local", 0, signal),
     ];
     const pulls = jest.spyOn(a.raylet.objects, "open");
     const replies = await world.clock.complete(Promise.all(local));
@@ -272,9 +272,9 @@ describe("objects", () => {
     reader.to(b.address).deleteObjects({ objectIds: [objectId] });
     await world.clock.advance(10);
     expect(b.raylet.objects.usedBytes).toBe(12_288); // pins hold on
-    reader.to(b.address).releaseObjects({ objectIds: [objectId], offsets: [replies[0]?.offset ?? 0] });
+    reader.to(b.address).releaseObjects({ objectIds: [objectId], offsets: [replies[0]?.offset ?? 0], pins: [] });
     const offsets = replies.map((r) => r.offset);
-    b.raylet.objects.release([objectId, objectId], offsets, "local");
+    b.raylet.objects.release([objectId, objectId], offsets, [], "local");
     raylet.deleteObjects({ objectIds: [objectId] });
     await until(() => a.raylet.objects.usedBytes === 0 && b.raylet.objects.usedBytes === 0);
   });
@@ -284,7 +284,7 @@ describe("objects", () => {
     const owner = new FakeOwner(world, "o");
     const get = owner
       .to(a.address)
-      .getObject({ objectId, locations: { size: 10, nodes: [{ nodeId: "x", raylet: "", bulk: "x:2" }] }, owner: undefined });
+      .getObject({ objectId, locations: { size: 10, nodes: [{ nodeId: "x", raylet: "", bulk: "x:2" }] }, owner: undefined, pin: 0 });
     expect(await world.clock.complete(get)).toMatchObject({ found: false, missingNodeIds: ["x"] });
     expect(a.raylet.objects.usedBytes).toBe(0);
   });

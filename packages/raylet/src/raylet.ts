@@ -144,7 +144,7 @@ export class Raylet {
       () => this.gcs,
       () => this.leases.dispatch(),
     );
-    this.objects = new ObjectService(this.env, options.arena, options.bulk.client);
+    this.objects = new ObjectService(this.env, options.arena, options.bulk.client, (nodeId) => this.view.isDead(nodeId));
     this.drivers = new DriverWatch(this.env, options.probeProcess, (driver, why) => this.driverGone(driver, why));
     this.jobs = new JobService(this.env, this.ledger, options.supervisors, () => this.leases.dispatch());
     this.logs = new LogPublisher(this.env, (publications) => {

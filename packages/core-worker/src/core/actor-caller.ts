@@ -86,8 +86,9 @@ export class ActorCaller {
 
   published(info: ActorInfo): void {
     const before = this.info;
-    if (before !== undefined && (info.incarnation < before.incarnation || (before.state === ActorState.DEAD && info.state !== ActorState.DEAD)))
-      return; // stale
+    // Stale, however it comes: the answer to a registration is handled after publications that arrived in the same frame.
+    if (before !== undefined && (info.incarnation < before.incarnation || before.state === ActorState.DEAD)) return;
+    if (before !== undefined && info.incarnation === before.incarnation && before.state === ActorState.ALIVE && isBeginning(info.state)) return;
     this.info = info;
     if (info.state === ActorState.ALIVE && info.address !== undefined) {
       if (this.incarnation !== info.incarnation || this.session === undefined) this.connect(info.incarnation, info.address.endpoint);
@@ -199,6 +200,9 @@ export class ActorCaller {
     if (batch.length > 0) this.host.push(session, batch, this.incarnation);
   }
 }
+
+/** What an incarnation is before it is ALIVE. */
+const isBeginning = (state: ActorState): boolean => state !== ActorState.ALIVE && state !== ActorState.DEAD;
 
 function describe(info: ActorInfo): string {
   return `actor ${info.spec?.name !== undefined && info.spec.name !== "" ? `"${info.spec.name}"` : info.actorId} (${info.spec?.className ?? "class unknown"})`;

@@ -33,6 +33,7 @@ import type { Endpoint, Session } from "@tray/rpc";
 import type { ActorCreation, ReturnValue, TemplateOptions, ToCore } from "../thread/to-core.js";
 import type { ToUser } from "../thread/to-user.js";
 import { ActorCalls } from "./actor-calls.js";
+import { Borrowers } from "./borrowers.js";
 import { type ClusterCalls, clusterCalls } from "./cluster-calls.js";
 import { Executor } from "./executor.js";
 import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
@@ -91,6 +92,7 @@ export class CoreWorker implements ToCore {
   readonly gcs: GcsLink;
   private readonly peers: Peers;
   private readonly registrar: Registrar;
+  private readonly borrowers: Borrowers;
   private readonly requests: Requests;
   private readonly templates = new Map<number, Template>();
   private readonly calls: ClusterCalls;
@@ -113,7 +115,16 @@ export class CoreWorker implements ToCore {
       returned: (entry) => this.returned(entry),
       lineageEnded: (task) => this.submitter.forget(task),
     });
-    this.registrar = new Registrar(() => this.references, this.peers, clock);
+    this.registrar = new Registrar(
+      () => this.references,
+      this.peers,
+      clock,
+      () => this.nodeAddress,
+    );
+    this.borrowers = new Borrowers(
+      { gone: (workerId) => this.references.borrowerDied(workerId), raylet: (address) => this.peers.raylet(address).client(RayletService) },
+      logger,
+    );
     this.submitter = new Submitter(this.references, logger, {
       runnable: (task, first) => this.leases.runnable(task, first),
       callEnqueued: (task, again) => this.actors.enqueued(task, again),
@@ -486,8 +497,8 @@ export class CoreWorker implements ToCore {
       });
       return;
     }
-    if (state.kind !== "stored") return;
-    for (const node of state.nodes)
+    const stored = state.kind === "stored" ? state.nodes : [];
+    for (const node of entry.strays === undefined ? stored : [...stored, ...entry.strays])
       this.peers
         .raylet(node.raylet)
         .client(RayletService)
@@ -542,6 +553,7 @@ export class CoreWorker implements ToCore {
       resolve: (m) => this.resolveFor(m.objectId, m.missingNodeIds),
       addBorrower: (m, c) => {
         const gone: string[] = [];
+        if (!this.borrowers.seen(c.peer.id, m.node, c.peer.kind === "driver")) return { gone };
         for (const objectId of m.objectIds) {
           const entry = this.references.get(objectId);
           if (entry === undefined || entry.state.kind === "freed") gone.push(objectId);
@@ -621,18 +633,23 @@ export class CoreWorker implements ToCore {
       this.nodeDied(p.body.value.nodeId, p.body.value.raylet);
     });
     this.gcs.subscribe("workers", (p) => {
-      if (p.body?.$case === "worker") this.references.borrowerDied(p.body.value.workerId);
+      if (p.body?.$case === "worker") this.borrowers.workerDied(p.body.value.workerId);
     });
+    this.gcs.onReset(() => this.borrowers.verify());
   }
 
   /** Copies there are gone; what has no other copy is made again when it is used. */
   private nodeDied(nodeId: string, raylet: string): void {
-    if (raylet !== this.o.rayletAddress) {
+    this.borrowers.nodeDied(nodeId);
+    const there = this.peers.known(raylet)?.peer;
+    // Another node may serve the address by now.
+    if (raylet !== this.o.rayletAddress && (there === undefined || there.id === nodeId)) {
       this.peers.forget(raylet, `node ${nodeId.slice(0, 8)} died`);
       this.leases.rayletLost(raylet); // a session that we close ourselves does not say that it is lost
     }
     for (const entry of this.references.all()) {
       const { state } = entry;
+      if (entry.strays !== undefined) entry.strays = entry.strays.filter((n) => n.nodeId !== nodeId);
       if (state.kind === "stored" && state.nodes.some((n) => n.nodeId === nodeId))
         entry.state = { ...state, nodes: state.nodes.filter((n) => n.nodeId !== nodeId) };
     }

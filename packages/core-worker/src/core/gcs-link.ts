@@ -19,6 +19,8 @@ export class GcsLink {
   private dirty = false;
   /** Let go since the last set was sent. */
   private readonly letGo = new Set<string>();
+  private readonly resetFns: (() => void)[] = [];
+  private fresh = 0;
   private attempts = 0;
   private underWay = false;
 
@@ -36,6 +38,7 @@ export class GcsLink {
       this.session.onFresh(() => {
         this.letGo.clear();
         this.resubscribe(); // G1
+        if (++this.fresh > 1) for (const fn of this.resetFns) fn();
       });
     }
     return this.session;
@@ -45,6 +48,10 @@ export class GcsLink {
     return this.connected.client(GcsService);
   }
 
+  /** `fn` runs when the GCS was restarted or has forgotten us: what was published meanwhile on channels without a present state may be missed. */
+  onReset(fn: () => void): void {
+    this.resetFns.push(fn);
+  }
   subscribe(channel: string, listener: PublicationListener): void {
     if (this.channels.has(channel)) return;
     this.channels.set(channel, { listener, version: 0 });

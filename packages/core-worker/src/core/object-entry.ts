@@ -35,6 +35,8 @@ export class ObjectEntry {
   /** References inside the value, held as long as it (owned objects). */
   contained: ObjectEntry[] | undefined;
   listeners: ReadyListener[] | undefined;
+  /** Nodes where a copy was not found, or that could not be reached: one may be there all the same (owned objects). */
+  strays: NodeAddress[] | undefined;
   /** Borrowed objects: the owner has confirmed this process as a borrower. */
   registered = false;
   /** Out of the table. */

@@ -23,11 +23,17 @@ export interface FetcherHost {
   missing(entry: ObjectEntry, nodeIds: readonly string[]): void;
 }
 
+interface Pin {
+  readonly pinId: number;
+  readonly objectId: string;
+  readonly offset: number;
+}
+
 export class ObjectFetcher {
-  private readonly pins = new Map<number, { readonly objectId: string; readonly offset: number }>();
+  private readonly pins = new Map<number, Pin>();
   private readonly asking = new Set<ObjectEntry>();
   private lastPin = 0;
-  private releasing: { readonly objectId: string; readonly offset: number }[] = [];
+  private releasing: Pin[] = [];
 
   constructor(
     private readonly references: ReferenceTable,
@@ -108,14 +114,17 @@ export class ObjectFetcher {
 
   private async fetch(entry: ObjectEntry, size: number, nodes: readonly NodeAddress[]): Promise<Located | undefined> {
     const self = this.host.self();
+    const pinId = ++this.lastPin;
     try {
       const reply = await this.host
         .raylet()
-        .getObject({ objectId: entry.id, locations: { size, nodes: [...nodes] }, owner: entry.owner ?? self }, { timeoutMs: 0, retry: true });
+        .getObject(
+          { objectId: entry.id, locations: { size, nodes: [...nodes] }, owner: entry.owner ?? self, pin: pinId },
+          { timeoutMs: 0, retry: true },
+        );
       if (reply.found) {
         if (reply.pulled) this.copied(entry);
-        const pinId = ++this.lastPin;
-        this.pins.set(pinId, { objectId: entry.id, offset: reply.offset }); // F1
+        this.pins.set(pinId, { pinId, objectId: entry.id, offset: reply.offset }); // F1
         return { kind: "stored", pinId, offset: reply.offset, size: reply.size };
       }
       const missing = [...new Set([...reply.missingNodeIds, ...nodes.map((n) => n.nodeId)])];
@@ -158,7 +167,9 @@ export class ObjectFetcher {
     const pins = this.releasing;
     this.releasing = [];
     try {
-      this.host.raylet().releaseObjects({ objectIds: pins.map((p) => p.objectId), offsets: pins.map((p) => p.offset) });
+      this.host
+        .raylet()
+        .releaseObjects({ objectIds: pins.map((p) => p.objectId), offsets: pins.map((p) => p.offset), pins: pins.map((p) => p.pinId) });
     } catch (error) {
       this.logger.debug("pins not released: the raylet is gone", { error });
     }

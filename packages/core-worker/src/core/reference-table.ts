@@ -162,7 +162,10 @@ export class ReferenceTable {
   settle(entry: ObjectEntry): void {
     if (entry.inUse) return;
     if (entry.owner !== undefined) {
-      if (this.entries.delete(entry.id)) this.host.returned(entry);
+      // A later borrowing of the same object is another entry: it is not this one's to remove.
+      if (this.entries.get(entry.id) !== entry) return;
+      this.entries.delete(entry.id);
+      this.host.returned(entry);
       return;
     }
     if (entry.state.kind === "pending" && entry.task !== undefined && entry.task.state !== "done") {

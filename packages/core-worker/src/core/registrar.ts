@@ -7,7 +7,7 @@
 //   B1. whoever gave us a reference is told that we are done with the message it came in only after `settled()`: then the owner knows us.
 //   B2. additions and removals for one owner take effect in order: a removal waits for the additions before it, which may be repeated.
 import type { Clock } from "@tray/common";
-import { OwnerService } from "@tray/protocol";
+import { type NodeAddress, OwnerService } from "@tray/protocol";
 import { errorInfo } from "./failures.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { Peers } from "./peers.js";
@@ -23,6 +23,7 @@ export class Registrar {
     private readonly references: () => ReferenceTable,
     private readonly peers: Peers,
     private readonly clock: Clock,
+    private readonly here: () => NodeAddress,
   ) {}
 
   adopted(entry: ObjectEntry): void {
@@ -73,7 +74,7 @@ export class Registrar {
     const call = this.peers
       .worker(endpoint)
       .client(OwnerService)
-      .addBorrower({ objectIds: entries.map((e) => e.id) }, { timeoutMs: 0, retry: true })
+      .addBorrower({ objectIds: entries.map((e) => e.id), node: this.here() }, { timeoutMs: 0, retry: true })
       .then(
         ({ gone }) => {
           const lost = new Set(gone);

@@ -174,6 +174,8 @@ export class Submitter {
     const { state } = entry;
     if (state.kind !== "stored") return;
     const left = state.nodes.filter((n) => !nodeIds.includes(n.nodeId));
+    const known = entry.strays ?? [];
+    entry.strays = [...known, ...state.nodes.filter((n) => nodeIds.includes(n.nodeId) && !known.some((k) => k.nodeId === n.nodeId))];
     if (left.length > 0) {
       entry.state = { kind: "stored", size: state.size, nodes: left };
       return;

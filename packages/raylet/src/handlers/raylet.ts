@@ -52,8 +52,8 @@ export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
       objects.seal(objectId, clientOf(context), abort);
       return {};
     },
-    getObject: ({ objectId, locations, owner }, context) => objects.get(objectId, locations, owner, clientOf(context), context.signal),
-    releaseObjects: ({ objectIds, offsets }, { peer }) => objects.release(objectIds, offsets, peer.id),
+    getObject: ({ objectId, locations, owner, pin }, context) => objects.get(objectId, locations, owner, clientOf(context), pin, context.signal),
+    releaseObjects: ({ objectIds, offsets, pins }, { peer }) => objects.release(objectIds, offsets, pins, peer.id),
     deleteObjects: ({ objectIds }) => objects.delete(objectIds),
     status: () => ({
       node: raylet.nodeInfo(),

@@ -8,7 +8,9 @@
 //   B1. An object is pulled at most once at a time; all who ask meanwhile share the pull and its outcome.
 //   B2. Whoever is answered with an offset has its pin already (readers) or is the only writer (creators).
 //   B3. A request that its caller gave up leaves nothing behind: no place in the queue, no pin.
-import { deferred, type Deferred, isTrayError, messageOf, TrayError } from "@tray/common";
+//   B4. A reader's request that is repeated, because its answer was lost, does not pin again.
+//   B5. A copy counts as missing when its node says so or is dead; one that cannot be reached, only after a while.
+import { deferred, type Deferred, isTrayError, messageOf, sleep, TrayError } from "@tray/common";
 import { type Arena, type Bulk, type BulkReadable, type BulkSource, type ObjectOwner, ObjectTableCore, type TableEffects } from "@tray/object-store";
 import type { Address, CreateObjectReply, GetObjectReply, NodeAddress, ObjectLocations } from "@tray/protocol";
 import type { RayletEnvironment } from "../node.js";
@@ -34,9 +36,14 @@ type PullOutcome =
 /** The raylet's own name as creator of copies. Ids of clients are hex: no clash. */
 const puller = "pull";
 
+const pullPauseMinMs = 20;
+const pullPauseMaxMs = 1_000;
+
 export class ObjectService implements BulkSource {
   private readonly table: ObjectTableCore;
   private readonly pulls = new Map<string, Pull>();
+  /** What readers were answered, by client and the client's number of the pin, while the pin lasts. */
+  private readonly answered = new Map<string, Map<number, GetObjectReply>>();
   /** Those who wait until something about an object changes: it was granted room, sealed, aborted, deleted. */
   private readonly waiters = new Map<string, Set<() => void>>();
   private bulkReaders = 0;
@@ -47,6 +54,8 @@ export class ObjectService implements BulkSource {
     private readonly env: RayletEnvironment,
     private readonly arena: Arena,
     private readonly bulk: Bulk,
+    /** The cluster has given the node up. */
+    private readonly isDead: (nodeId: string) => boolean,
   ) {
     this.table = new ObjectTableCore({ capacity: arena.capacity });
     env.metrics.gauge("tray_object_store_used_bytes", () => this.usedBytes);
@@ -117,6 +126,24 @@ export class ObjectService implements BulkSource {
     locations: ObjectLocations | undefined,
     owner: Address | undefined,
     client: string,
+    pinNumber: number,
+    signal: AbortSignal,
+  ): Promise<GetObjectReply> {
+    const repeated = this.answered.get(client)?.get(pinNumber);
+    if (repeated !== undefined) return repeated; // B4
+    const reply = await this.pinFor(objectId, locations, owner, client, signal);
+    if (!reply.found || pinNumber === 0) return reply;
+    const answers = this.answered.get(client);
+    if (answers === undefined) this.answered.set(client, new Map([[pinNumber, reply]]));
+    else answers.set(pinNumber, reply);
+    return reply;
+  }
+
+  private async pinFor(
+    objectId: string,
+    locations: ObjectLocations | undefined,
+    owner: Address | undefined,
+    client: string,
     signal: AbortSignal,
   ): Promise<GetObjectReply> {
     for (;;) {
@@ -134,7 +161,10 @@ export class ObjectService implements BulkSource {
   }
 
   /** Drops one pin of `client` for each object, on the block at the offset that it was answered with. */
-  release(objectIds: readonly string[], offsets: readonly number[], client: string): void {
+  release(objectIds: readonly string[], offsets: readonly number[], pinNumbers: readonly number[], client: string): void {
+    const answers = this.answered.get(client);
+    for (const number of pinNumbers) answers?.delete(number);
+    if (answers?.size === 0) this.answered.delete(client);
     objectIds.forEach((objectId, i) => {
       const offset = offsets[i];
       if (offset !== undefined) this.follow(this.table.unpin(objectId, offset, client, this.nowMs));
@@ -151,6 +181,7 @@ export class ObjectService implements BulkSource {
 
   /** A worker or driver of this node is gone: its pins and half-written objects go. */
   clientGone(client: string): void {
+    this.answered.delete(client);
     const { outcome, effects } = this.table.clientGone(client, this.nowMs);
     this.follow(effects);
     for (const objectId of outcome.aborted) this.tell(objectId);
@@ -252,37 +283,55 @@ export class ObjectService implements BulkSource {
       const offset = await this.roomForCopy(objectId, size, owner, pull.abort.signal);
       if (offset === undefined) return { kind: "retry" }; // somebody else made it meanwhile: look again
       const startMs = this.nowMs;
-      for (const node of rotated(nodes, this.env.random.next())) {
-        if (pull.abort.signal.aborted) break;
-        try {
-          await this.bulk.pull({ address: node.bulk, objectId, size, into: this.arena.write(offset, size), signal: pull.abort.signal });
-        } catch (error) {
-          if (pull.abort.signal.aborted) break;
-          // Gone from there, or the node is unreachable: either way the requester must not be sent there again for this object.
-          missing.push(node.nodeId);
-          this.env.logger.debug("a copy could not be pulled", {
-            objectId,
-            from: node.nodeId,
-            error: messageOf(error),
-            code: isTrayError(error) ? error.code : "",
-          });
-          continue;
-        }
-        const { outcome, effects } = this.table.seal(objectId, puller, this.nowMs, pull.readers);
-        this.follow(effects);
-        if (outcome.kind === "gone") return { kind: "missing", nodeIds: [] };
-        pull.sealed = true;
-        this.pulledBytes = this.pulledBytes * 0.8 + size;
-        this.pulledMs = this.pulledMs * 0.8 + Math.max(0.01, this.nowMs - startMs);
-        this.env.metrics.count("tray_object_store_pulled_bytes_total", {}, size);
-        return { kind: "pulled", offset: outcome.offset, size: outcome.size };
+      if (!(await this.pullFromAny(objectId, rotated(nodes, this.env.random.next()), this.arena.write(offset, size), missing, pull.abort.signal))) {
+        this.follow(this.table.abort(objectId, puller, this.nowMs));
+        return { kind: "missing", nodeIds: missing };
       }
-      this.follow(this.table.abort(objectId, puller, this.nowMs));
-      return { kind: "missing", nodeIds: missing };
+      const { outcome, effects } = this.table.seal(objectId, puller, this.nowMs, pull.readers);
+      this.follow(effects);
+      if (outcome.kind === "gone") return { kind: "missing", nodeIds: [] };
+      pull.sealed = true;
+      this.pulledBytes = this.pulledBytes * 0.8 + size;
+      this.pulledMs = this.pulledMs * 0.8 + Math.max(0.01, this.nowMs - startMs);
+      this.env.metrics.count("tray_object_store_pulled_bytes_total", {}, size);
+      return { kind: "pulled", offset: outcome.offset, size: outcome.size };
     } catch (error) {
       this.follow(this.table.abort(objectId, puller, this.nowMs));
       if (!pull.abort.signal.aborted) this.env.logger.warn("an object cannot be fetched", { objectId, error: messageOf(error) });
       return { kind: "missing", nodeIds: missing };
+    }
+  }
+
+  /**
+   * B5. False when there is no copy: `missing` then names all nodes. One that cannot be reached, but is not known to be dead, is tried again for
+   * objectPullTimeout: taken for lost, an object would be made again, or be lost for good, for a network that was away for a second.
+   */
+  private async pullFromAny(
+    objectId: string,
+    nodes: readonly NodeAddress[],
+    into: Uint8Array,
+    missing: string[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const giveUpMs = this.nowMs + this.env.config.objectPullTimeout;
+    let left = nodes;
+    for (let pauseMs = pullPauseMinMs; ; pauseMs = Math.min(pullPauseMaxMs, pauseMs * 2)) {
+      const unreachable: NodeAddress[] = [];
+      for (const node of left) {
+        try {
+          await this.bulk.pull({ address: node.bulk, objectId, size: into.byteLength, into, signal });
+          return true;
+        } catch (error) {
+          if (signal.aborted) return false;
+          if (isTrayError(error, "UNAVAILABLE") && !this.isDead(node.nodeId) && this.nowMs < giveUpMs) unreachable.push(node);
+          else missing.push(node.nodeId);
+          const code = isTrayError(error) ? error.code : "";
+          this.env.logger.debug("a copy could not be pulled", { objectId, from: node.nodeId, error: messageOf(error), code });
+        }
+      }
+      if (unreachable.length === 0) return false;
+      left = unreachable;
+      await sleep(this.env.clock, pauseMs, signal);
     }
   }
 

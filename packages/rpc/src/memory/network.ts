@@ -54,9 +54,12 @@ export class MemoryNetwork {
     if (direction === "both") this.cut.add(`${b}→${a}`);
   }
   /** Mends what `partition` cut (all of it without arguments); held frames arrive. */
-  heal(a?: string, b?: string): void {
+  heal(a?: string, b?: string, direction: "both" | "one-way" = "both"): void {
     if (a === undefined || b === undefined) this.cut.clear();
-    else for (const direction of [`${a}→${b}`, `${b}→${a}`]) this.cut.delete(direction);
+    else {
+      this.cut.delete(`${a}→${b}`);
+      if (direction === "both") this.cut.delete(`${b}→${a}`);
+    }
     for (const pair of this.pairs) pair.released();
   }
   /** Ends every link between two hosts without goodbye. Returns how many. */

@@ -39,7 +39,12 @@ export function drawProfile(random: SeededRandom, machines: number): FaultProfil
   if (style >= 0.12 && style < 0.6) kinds.push(possible[randomInt(random, possible.length)] as FaultKind);
   else if (style >= 0.6) for (const kind of possible) if (random.next() < 0.35) kinds.push(kind);
   const startMs = 100 + random.next() * 400;
-  return { kinds, deadly: kinds.some((kind) => deadly.has(kind)), startMs, endMs: startMs + 1500 + random.next() * 6000 };
+  return {
+    kinds,
+    deadly: kinds.some((kind) => deadly.has(kind)),
+    startMs,
+    endMs: startMs + 1500 + random.next() * 6000 + (kinds.includes("long-partition") ? 10_000 : 0),
+  };
 }
 
 /** Loses calls only while the fault period lasts. */
@@ -50,13 +55,9 @@ export class SwitchedFaults extends FaultPlan {
   }
 }
 
-export function lostCalls(random: SeededRandom, gaps: boolean): SwitchedFaults {
+export function lostCalls(random: SeededRandom): SwitchedFaults {
   const chance = (): number => random.next() * 0.2;
-  const delayMs = [0, random.next() * 30] as const;
-  const plan = new Map([["*", { requestLost: chance(), replyLost: chance(), delayMs }]]);
-  // Known gap (docs/testing.md): each getObject that is repeated within a session pins once more.
-  if (!gaps) plan.set("raylet/getObject", { requestLost: chance(), replyLost: 0, delayMs });
-  return new SwitchedFaults(plan);
+  return new SwitchedFaults(new Map([["*", { requestLost: chance(), replyLost: chance(), delayMs: [0, random.next() * 30] }]]));
 }
 
 export class Saboteur {
@@ -108,7 +109,7 @@ export class Saboteur {
       case "short-partition":
         return this.repeat(1 + randomInt(random, 4), () => this.partition(20 + random.next() * 1500));
       case "long-partition":
-        return this.repeat(1, () => this.partition(5500 + random.next() * 4000));
+        return this.repeat(1, () => this.partition(5500 + random.next() * 10_000));
       case "worker-crash":
         return this.repeat(1 + randomInt(random, 8), () => this.pick(cluster.living("worker"))?.kill("killed by the simulation"));
       case "raylet-crash":
@@ -141,12 +142,14 @@ export class Saboteur {
     // From everybody, or from one other.
     const from = random.next() < 0.5 ? others : [this.pick(others) as string];
     const outward = random.next() < 0.5;
-    for (const other of from) cluster.cut(outward ? machine.name : other, outward ? other : machine.name, direction);
+    const cuts = from.map((other) => cluster.cut(outward ? machine.name : other, outward ? other : machine.name, direction));
     cluster.log.note(
       "faults",
       `${machine.name} is cut off from ${from.join(", ")} (${direction}${direction === "one-way" ? (outward ? ", outward" : ", inward") : ""}) for ${ms.toFixed(0)} ms`,
     );
-    cluster.clock.after(ms, () => cluster.heal());
+    cluster.clock.after(ms, () => {
+      for (const mend of cuts) mend();
+    });
   }
 
   private repeat(times: number, act: () => void): void {

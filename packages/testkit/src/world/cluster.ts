@@ -27,6 +27,12 @@ export interface ClusterOptions {
   readonly checkEvery?: number;
 }
 
+interface Cut {
+  readonly from: string;
+  readonly to: string;
+  readonly direction: "both" | "one-way";
+}
+
 export class SimCluster {
   readonly sim = new SimClock();
   readonly random: SeededRandom;
@@ -45,8 +51,8 @@ export class SimCluster {
   private gcs: { readonly process: SimProcess; readonly store: MemoryStore } | undefined;
   private pids = 1000;
   private gcsLives = 0;
-  /** Pairs of machines, or of processes, that cannot hear each other: "from→to". */
-  private readonly cuts = new Set<string>();
+  /** Machines that cannot hear each other. */
+  private readonly cuts = new Set<Cut>();
 
   constructor(private readonly options: ClusterOptions) {
     this.random = new SeededRandom(options.seed * 7919 + 13);
@@ -227,19 +233,28 @@ export class SimCluster {
   }
 
   // ── the network ────────────────────────────────────────────────────────────────────────────────────────────────────────
-  /** Cuts a machine (or "gcs") off from another, in one direction or both; processes that begin later, too. */
-  cut(from: string, to: string, direction: "both" | "one-way"): void {
-    this.cuts.add(`${from}→${to}`);
-    if (direction === "both") this.cuts.add(`${to}→${from}`);
+  /** Cuts a machine (or "gcs") off from another, in one direction or both; processes that begin later, too. Returns what mends this cut and no other. */
+  cut(from: string, to: string, direction: "both" | "one-way"): () => void {
+    const cut: Cut = { from, to, direction };
+    this.cuts.add(cut);
     const all = [...this.processes];
     for (const a of all) for (const b of all) if (a !== b) this.applyCut(a, b);
+    return () => {
+      if (this.cuts.delete(cut)) this.mend();
+    };
   }
   heal(): void {
     this.cuts.clear();
     this.network.heal();
   }
+  private mend(): void {
+    for (const a of this.processes)
+      for (const b of this.processes) if (a !== b && !this.isCut(a.machine, b.machine)) this.network.heal(a.host, b.host, "one-way");
+  }
   private isCut(fromMachine: string, toMachine: string): boolean {
-    return this.cuts.has(`${fromMachine}→${toMachine}`);
+    for (const { from, to, direction } of this.cuts)
+      if ((from === fromMachine && to === toMachine) || (direction === "both" && from === toMachine && to === fromMachine)) return true;
+    return false;
   }
   private applyCut(a: SimProcess, b: SimProcess): void {
     if (this.isCut(a.machine, b.machine)) this.network.partition(a.host, b.host, "one-way");

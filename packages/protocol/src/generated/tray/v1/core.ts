@@ -27,6 +27,8 @@ export interface ResolveReply {
 
 export interface AddBorrowerRequest {
   objectIds: string[];
+  /** where the borrower runs: the owner must learn of its death */
+  node: NodeAddress | undefined;
 }
 
 export interface AddBorrowerReply {
@@ -222,13 +224,16 @@ export const ResolveReply: MessageFns<ResolveReply> = {
 };
 
 function createBaseAddBorrowerRequest(): AddBorrowerRequest {
-  return { objectIds: [] };
+  return { objectIds: [], node: undefined };
 }
 
 export const AddBorrowerRequest: MessageFns<AddBorrowerRequest> = {
   encode(message: AddBorrowerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.objectIds) {
       writer.uint32(10).string(v!);
+    }
+    if (message.node !== undefined) {
+      NodeAddress.encode(message.node, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -254,6 +259,14 @@ export const AddBorrowerRequest: MessageFns<AddBorrowerRequest> = {
             message.objectIds.push(reader.string());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = NodeAddress.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -272,6 +285,9 @@ export const AddBorrowerRequest: MessageFns<AddBorrowerRequest> = {
   fromPartial(object: DeepPartial<AddBorrowerRequest>): AddBorrowerRequest {
     const message = createBaseAddBorrowerRequest();
     message.objectIds = object.objectIds?.map((e) => e) || [];
+    message.node = (object.node !== undefined && object.node !== null)
+      ? NodeAddress.fromPartial(object.node)
+      : undefined;
     return message;
   },
 };

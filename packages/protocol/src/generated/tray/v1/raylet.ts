@@ -176,7 +176,11 @@ export interface GetObjectRequest {
   objectId: string;
   /** where to pull from when it is not here */
   locations: ObjectLocations | undefined;
-  owner: Address | undefined;
+  owner:
+    | Address
+    | undefined;
+  /** the client's number for this pin: a repeated request gets the same answer, not another pin; 0 = not repeated */
+  pin: number;
 }
 
 export interface GetObjectReply {
@@ -195,6 +199,8 @@ export interface ReleaseObjects {
   objectIds: string[];
   /** where each was: an id alone could name a later object */
   offsets: number[];
+  /** their numbers */
+  pins: number[];
 }
 
 export interface DeleteObjects {
@@ -2022,7 +2028,7 @@ export const SealObjectRequest: MessageFns<SealObjectRequest> = {
 };
 
 function createBaseGetObjectRequest(): GetObjectRequest {
-  return { objectId: "", locations: undefined, owner: undefined };
+  return { objectId: "", locations: undefined, owner: undefined, pin: 0 };
 }
 
 export const GetObjectRequest: MessageFns<GetObjectRequest> = {
@@ -2035,6 +2041,9 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
     }
     if (message.owner !== undefined) {
       Address.encode(message.owner, writer.uint32(26).fork()).join();
+    }
+    if (message.pin !== 0) {
+      writer.uint32(33).double(message.pin);
     }
     return writer;
   },
@@ -2076,6 +2085,14 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
             message.owner = Address.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.pin = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2100,6 +2117,7 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
     message.owner = (object.owner !== undefined && object.owner !== null)
       ? Address.fromPartial(object.owner)
       : undefined;
+    message.pin = object.pin ?? 0;
     return message;
   },
 };
@@ -2208,7 +2226,7 @@ export const GetObjectReply: MessageFns<GetObjectReply> = {
 };
 
 function createBaseReleaseObjects(): ReleaseObjects {
-  return { objectIds: [], offsets: [] };
+  return { objectIds: [], offsets: [], pins: [] };
 }
 
 export const ReleaseObjects: MessageFns<ReleaseObjects> = {
@@ -2219,6 +2237,13 @@ export const ReleaseObjects: MessageFns<ReleaseObjects> = {
     if (message.offsets.length !== 0) {
       writer.uint32(18).fork();
       for (const v of message.offsets) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.pins.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.pins) {
         writer.double(v);
       }
       writer.join();
@@ -2265,6 +2290,24 @@ export const ReleaseObjects: MessageFns<ReleaseObjects> = {
 
             break;
           }
+          case 3: {
+            if (tag === 25) {
+              message.pins.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.pins.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2284,6 +2327,7 @@ export const ReleaseObjects: MessageFns<ReleaseObjects> = {
     const message = createBaseReleaseObjects();
     message.objectIds = object.objectIds?.map((e) => e) || [];
     message.offsets = object.offsets?.map((e) => e) || [];
+    message.pins = object.pins?.map((e) => e) || [];
     return message;
   },
 };
