@@ -37,15 +37,14 @@ export class Deque<T> implements Iterable<T> {
     this.items[at] = undefined;
     return item;
   }
-  /** Removes the first item for which `test` holds. O(n). */
+  /** Removes the first item for which `test` holds. O(its place), wherever the end is. */
   removeFirst(test: (item: T) => boolean): T | undefined {
+    const mask = this.items.length - 1;
     for (let i = 0; i < this.count; i++) {
-      const item = this.items[(this.head + i) & (this.items.length - 1)] as T;
+      const item = this.items[(this.head + i) & mask] as T;
       if (!test(item)) continue;
-      for (let j = i; j < this.count - 1; j++) {
-        this.items[(this.head + j) & (this.items.length - 1)] = this.items[(this.head + j + 1) & (this.items.length - 1)];
-      }
-      this.pop();
+      for (let j = i; j > 0; j--) this.items[(this.head + j) & mask] = this.items[(this.head + j - 1) & mask];
+      this.shift();
       return item;
     }
     return undefined;

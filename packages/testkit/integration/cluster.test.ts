@@ -82,6 +82,11 @@ it("a submitted shuffle uses all three nodes", async () => {
   expect(Object.keys(result.reducedOn).length).toBeGreaterThan(1);
 });
 
+it("a task runs where its large argument lies", async () => {
+  const result = await cluster.tray("submit", "--", "node", driverFile("locality.mjs"));
+  expect(lastSaid<{ ranAt: Record<string, string> }>(result.stdout, "result").ranAt).toEqual({ head: "head", w1: "w1", w2: "w2" });
+});
+
 it("the gcs-server is killed in mid-job: it is restarted, the job ends right", async () => {
   const { job, open } = shuffle(300);
   await job.said("mapping");

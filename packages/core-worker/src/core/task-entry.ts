@@ -33,6 +33,8 @@ export class TaskEntry {
   cancelled = false;
   /** Arguments not ready yet. */
   missing = 0;
+  /** How often a later task left the queue while this was its first. */
+  overtaken = 0;
   returns: ObjectEntry[] = [];
   /** Actor calls: position in this caller's order for the incarnation it was sent to. */
   sequence = -1;

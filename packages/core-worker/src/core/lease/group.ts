@@ -11,6 +11,7 @@
 import { Deque } from "@tray/common";
 import type { Address, LeaseDemand, LeaseGrant, LeaseReject, Placement, Requirements } from "@tray/protocol";
 import type { TaskEntry } from "../task-entry.js";
+import { argBytesByNode, nextFor, take } from "./locality.js";
 
 export interface Lease {
   readonly id: string;
@@ -258,10 +259,10 @@ export class LeaseGroup {
     for (const lease of up) {
       const batch: TaskEntry[] = [];
       while (this.queue.length > 0 && lease.inflight.size < Math.max(share, 1)) {
-        const task = this.queue.peek() as TaskEntry;
+        const task = nextFor(this.queue, lease.worker.nodeId) as TaskEntry;
         const expected = this.expected(task);
         if (!this.roomFor(lease, expected, task.template.options.timeoutMs !== undefined, nowMs)) break;
-        this.queue.shift();
+        take(this.queue, task);
         if (lease.inflight.size === 0) lease.progressMs = nowMs;
         lease.inflight.set(task.number, task); // L1
         lease.expectedMs += expected;
@@ -341,7 +342,7 @@ export class LeaseGroup {
       backlog: this.queue.length,
       meanTaskMs: this.queue.peek()?.template.meanMs.value ?? 0,
       spilled,
-      argBytesByNode: {},
+      argBytesByNode: wanted === 0 ? {} : argBytesByNode(this.queue),
       name: this.name,
     });
   }
