@@ -1,7 +1,5 @@
 // The `tray` command, and (`__supervise`) the supervisor that it starts on each node. What is heavy is imported where it is used.
-import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
 
 async function supervise(planFile: string): Promise<number> {
   const { superviseMain } = await import("@tray/node-launcher");
@@ -50,12 +48,6 @@ async function command(argv: readonly string[]): Promise<number> {
 
 async function run(): Promise<void> {
   const [first, second] = process.argv.slice(2);
-  if (process.argv.length === 3 && (first === "--version" || first === "-V")) {
-    // Of the package that this bundle belongs to; loading what the other commands need would cost more than Node's own start.
-    const { version } = JSON.parse(readFileSync(join(__dirname, "../../package.json"), "utf8")) as { version: string };
-    process.stdout.write(`${version}\n`);
-    return;
-  }
   const hold = setInterval(() => undefined, 0x3fffffff); // timers of the clock do not hold a process
   const exitCode = await (first === "__supervise" && second !== undefined ? supervise(second) : command(process.argv.slice(2)));
   clearInterval(hold);

@@ -99,11 +99,14 @@ function removeStale(root, fresh) {
   }
 }
 
-/** ES modules and CommonJS must share one instance, so the ES module only passes on what the CommonJS file has. */
+/**
+ * ES modules and CommonJS must share one instance, so the ES module only passes on what the CommonJS file has. It requires that: for an import Node
+ * would first search it for the names of exports, which takes as long as loading it.
+ */
 async function writeEsmEntry(root, name) {
   const names = await exportedNames(join(root, `packages/tray/src/${name}.ts`));
   const body =
-    names.length === 0 ? "export {};" : `import entry from "./${name}.cjs";\nexport const {\n${names.map((n) => `  ${n},\n`).join("")}} = entry;`;
+    names.length === 0 ? "export {};" : `import { createRequire } from "node:module";\nconst entry = createRequire(import.meta.url)("./${name}.cjs");\nexport const {\n${names.map((n) => `  ${n},\n`).join("")}} = entry;`;
   const file = join(root, `packages/tray/dist/${name}.mjs`);
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, `${body}\n`);
