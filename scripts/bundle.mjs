@@ -106,7 +106,9 @@ function removeStale(root, fresh) {
 async function writeEsmEntry(root, name) {
   const names = await exportedNames(join(root, `packages/tray/src/${name}.ts`));
   const body =
-    names.length === 0 ? "export {};" : `import { createRequire } from "node:module";\nconst entry = createRequire(import.meta.url)("./${name}.cjs");\nexport const {\n${names.map((n) => `  ${n},\n`).join("")}} = entry;`;
+    names.length === 0
+      ? "export {};"
+      : `import { createRequire } from "node:module";\nconst entry = createRequire(import.meta.url)("./${name}.cjs");\nexport const {\n${names.map((n) => `  ${n},\n`).join("")}} = entry;`;
   const file = join(root, `packages/tray/dist/${name}.mjs`);
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, `${body}\n`);
