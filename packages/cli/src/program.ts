@@ -64,14 +64,18 @@ export function createProgram(host: ProgramHost): Command {
     action(async (s, id: string) => (await import("./commands/jobs.js")).jobDelete(s, id)),
   );
 
-  add(program, "list <kind>", "list nodes, actors, workers or jobs")
+  add(program, "list <kind>", "list nodes, actors, workers, objects or jobs")
     .option("--filter <key=value...>", "only those that match; also key!=value", collect)
     .option("--limit <n>", "how many to show", "100")
     .option("--detail", "show every column")
     .action(action(async (s, kind: string, flags: object) => (await import("./commands/list.js")).list(s, kind, flags)));
-  add(program, "get <kind> <id>", "show one node, actor, worker or job").action(
+  add(program, "get <kind> <id>", "show one node, actor, worker, object or job").action(
     action(async (s, kind: string, id: string) => (await import("./commands/list.js")).get(s, kind, id)),
   );
+  add(program, "memory", "show the objects of the cluster, and what holds each")
+    .option("--group-by <what>", "totals by node or by owner")
+    .option("--limit <n>", "objects that each node and process may tell of (default 10000)")
+    .action(action(async (s, flags: object) => (await import("./commands/memory.js")).memory(s, flags)));
   add(program, "logs [file]", "list log files, or print one")
     .option("-f, --follow", "go on as it grows")
     .option("--tail <n>", "only the last lines")

@@ -67,6 +67,7 @@ export const RayletService = defineService("raylet", {
   releaseObjects: oneWay(raylet.ReleaseObjects),
   deleteObjects: oneWay(raylet.DeleteObjects),
   status: method(gcs.Empty, raylet.RayletStatus),
+  listObjects: method(raylet.ListObjectsRequest, raylet.ListObjectsReply),
   listLogs: method(gcs.Empty, raylet.ListLogsReply),
   readLog: method(raylet.ReadLogRequest, raylet.ReadLogReply),
   startJob: method(raylet.StartJobRequest, raylet.StartJobReply),
@@ -103,4 +104,9 @@ export const OwnerService = defineService("owner", {
   addBorrower: method(core.AddBorrowerRequest, core.AddBorrowerReply),
   removeBorrower: oneWay(core.RemoveBorrower),
   locationChanged: oneWay(core.LocationChange),
+});
+
+/** Served by workers and drivers to their raylet. */
+export const IntrospectionService = defineService("introspection", {
+  listReferences: method(core.ListReferencesRequest, core.ListReferencesReply),
 });

@@ -6,6 +6,7 @@ import { CliFailure, exitCodes } from "../failure.js";
 import { findTarget, type Session } from "../globals.js";
 import { type Column, printListing, printValue } from "../output/format.js";
 import { quantity, rfc3339, shortId } from "../output/units.js";
+import { readMemory } from "./memory.js";
 import { statusReport } from "./status.js";
 
 export type Item = Readonly<Record<string, unknown>>;
@@ -72,6 +73,18 @@ export const kinds: Readonly<Record<string, Kind>> = {
       column("JOB", "jobId", true),
     ],
   },
+  objects: {
+    idKey: "objectId",
+    read: async (connection) => (await readMemory(connection, objectsMax)).objects.map((object) => ({ ...object })),
+    columns: [
+      idColumn("OBJECT ID", "objectId"),
+      column("BYTES", "sizeBytes"),
+      column("STATE", "state"),
+      { title: "NODES", value: (o) => (o["nodeIds"] as string[]).map(shortId).join(",") || "-" },
+      { title: "OWNER", value: (o) => shortId(text("ownerId")(o)) },
+      column("TASK", "task"),
+    ],
+  },
   jobs: {
     idKey: "jobId",
     read: readJobs,
@@ -86,7 +99,9 @@ export const kinds: Readonly<Record<string, Kind>> = {
   },
 };
 
-const notYet = ["tasks", "objects", "placement-groups", "runtime-envs"];
+/** Of each node and process. */
+const objectsMax = 10_000;
+const notYet = ["tasks", "placement-groups", "runtime-envs"];
 
 export async function list(session: Session, kindName: string, flags: ListFlags): Promise<void> {
   const kind = kindOf(kindName);

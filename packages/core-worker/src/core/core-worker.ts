@@ -12,6 +12,7 @@ import {
   CallerService,
   type Client,
   type GcsService,
+  IntrospectionService,
   LeaseHolderService,
   type NodeInfo,
   OwnerService,
@@ -37,6 +38,7 @@ import { Borrowers } from "./borrowers.js";
 import { type ClusterCalls, clusterCalls } from "./cluster-calls.js";
 import { Executor } from "./executor.js";
 import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
+import { listReferences } from "./introspection.js";
 import type { GcsLink } from "./gcs-link.js";
 import type { LeaseGroupLimits } from "./lease/group.js";
 import { Leases } from "./leases.js";
@@ -110,11 +112,14 @@ export class CoreWorker implements ToCore {
     this.peers = new Peers(endpoint, giveUpMs);
     this.peers.adopt(o.rayletAddress, o.raylet);
     this.gcs = o.gcs;
-    this.references = new ReferenceTable({
-      freed: (entry, state) => this.freed(entry, state),
-      returned: (entry) => this.returned(entry),
-      lineageEnded: (task) => this.submitter.forget(task),
-    });
+    this.references = new ReferenceTable(
+      {
+        freed: (entry, state) => this.freed(entry, state),
+        returned: (entry) => this.returned(entry),
+        lineageEnded: (task) => this.submitter.forget(task),
+      },
+      () => clock.now(),
+    );
     this.registrar = new Registrar(
       () => this.references,
       this.peers,
@@ -580,6 +585,9 @@ export class CoreWorker implements ToCore {
         const added = m.added;
         if (added !== undefined && !entry.state.nodes.some((n) => n.nodeId === added.nodeId)) entry.state.nodes.push(added);
       },
+    });
+    endpoint.serve(IntrospectionService, {
+      listReferences: ({ limit }) => listReferences(this.references, this.o.self.workerId, this.o.clock.now(), limit),
     });
     if (this.o.kind === "worker") {
       endpoint.serve(WorkerService, {

@@ -45,6 +45,8 @@ export class ObjectEntry {
   isHandle = false;
 
   constructor(
+    /** When this process came to know it, in whole seconds of its clock. */
+    readonly sinceS: number,
     /** Undefined: this process owns it. */
     readonly owner: Address | undefined,
     /** The task that makes it; undefined for put and borrowed objects. */

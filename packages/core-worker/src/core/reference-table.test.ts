@@ -9,7 +9,10 @@ const idOf = (n: number): string => objectIdOf(`${"0".repeat(30)}${n.toString(16
 function makeTable(): { table: ReferenceTable; freed: ObjectEntry[]; returned: ObjectEntry[] } {
   const freed: ObjectEntry[] = [];
   const returned: ObjectEntry[] = [];
-  const table = new ReferenceTable({ freed: (entry) => freed.push(entry), returned: (entry) => returned.push(entry), lineageEnded: () => undefined });
+  const table = new ReferenceTable(
+    { freed: (entry) => freed.push(entry), returned: (entry) => returned.push(entry), lineageEnded: () => undefined },
+    () => 0,
+  );
   return { table, freed, returned };
 }
 

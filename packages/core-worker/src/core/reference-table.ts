@@ -29,7 +29,15 @@ export class ReferenceTable {
   /** Index = slot; slots are small integers given out by the user's thread and reused by it. */
   private readonly slots: (ObjectEntry | undefined)[] = [];
 
-  constructor(private readonly host: ReferenceHost) {}
+  constructor(
+    private readonly host: ReferenceHost,
+    private readonly nowMs: () => number,
+  ) {}
+
+  /** Ages need no more, and small integers cost no memory of their own. */
+  private get nowS(): number {
+    return Math.floor(this.nowMs() / 1000);
+  }
 
   get size(): number {
     return this.entries.size + this.byNumber.size;
@@ -47,7 +55,7 @@ export class ReferenceTable {
 
   /** The result `index` of a task submitted here, pending. */
   ownReturn(task: TaskEntry, index: number): ObjectEntry {
-    const entry = new ObjectEntry(undefined, task, index, undefined);
+    const entry = new ObjectEntry(this.nowS, undefined, task, index, undefined);
     if (index === 0) this.byNumber.set(task.number, entry);
     else this.entries.set(entry.id, entry);
     return entry;
@@ -55,7 +63,7 @@ export class ReferenceTable {
 
   /** A new owned object, pending. */
   own(id: string, task: TaskEntry | undefined, index: number): ObjectEntry {
-    const entry = new ObjectEntry(undefined, task, index, id);
+    const entry = new ObjectEntry(this.nowS, undefined, task, index, id);
     this.entries.set(id, entry);
     return entry;
   }
@@ -64,7 +72,7 @@ export class ReferenceTable {
   borrow(id: string, owner: Address): ObjectEntry {
     const known = this.entries.get(id);
     if (known !== undefined) return known;
-    const entry = new ObjectEntry(owner, undefined, 0, id);
+    const entry = new ObjectEntry(this.nowS, owner, undefined, 0, id);
     this.entries.set(id, entry);
     return entry;
   }

@@ -2,6 +2,7 @@
 import { TrayError } from "@tray/common";
 import type { RayletService, RegisterWorkerReply } from "@tray/protocol";
 import type { CallContext, Handlers } from "@tray/rpc";
+import { type HoldingProcess, listObjects } from "../introspection/objects.js";
 import { workerInfos } from "../introspection/status.js";
 import { readLogBytesMax } from "../limits.js";
 import type { Raylet } from "../raylet.js";
@@ -63,6 +64,7 @@ export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
       objectStoreUsed: objects.usedBytes,
       objectStoreCapacity: objects.capacity,
     }),
+    listObjects: ({ limit }) => listObjects(objects, holdingProcesses(raylet), env.clock.now(), limit),
     listLogs: async () => ({ files: await raylet.options.logs.list() }),
     readLog: async ({ file, offset, maxBytes }) => {
       const read = await raylet.options.logs.read(file, offset, Math.min(maxBytes || readLogBytesMax, readLogBytesMax));
@@ -76,4 +78,12 @@ export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
       return {};
     },
   };
+}
+
+function holdingProcesses({ pool, drivers }: Raylet): HoldingProcess[] {
+  const workers = [...pool.core.all()].flatMap(({ workerId, pid, state }): HoldingProcess[] => {
+    const session = pool.sessionOf(workerId);
+    return session === undefined ? [] : [{ workerId, pid, kind: state.kind === "actor" ? "actor" : "worker", session }];
+  });
+  return [...workers, ...[...drivers.all()].map(({ workerId, pid, session }) => ({ workerId, pid, kind: "driver", session }))];
 }

@@ -7,7 +7,7 @@ const template = { options: { numReturns: 1, maxRetries: 0 } } as unknown as Tem
 let made = 0;
 
 function stored(size: number, ...nodeIds: string[]): ObjectEntry {
-  const entry = new ObjectEntry(undefined, undefined, 0, `o${made++}`);
+  const entry = new ObjectEntry(0, undefined, undefined, 0, `o${made++}`);
   entry.state = { kind: "stored", size, nodes: nodeIds.map((nodeId) => ({ nodeId, raylet: "", bulk: "" })) };
   return entry;
 }
@@ -21,7 +21,7 @@ function queueOf(...tasks: TaskEntry[]): Deque<TaskEntry> {
 
 describe("locality", () => {
   it("sums the stored arguments of the next tasks by node, per task; every copy counts where it lies", () => {
-    const inlined = new ObjectEntry(undefined, undefined, 0, "inlined");
+    const inlined = new ObjectEntry(0, undefined, undefined, 0, "inlined");
     inlined.state = { kind: "value", value: new Uint8Array(5000) };
     expect(argBytesByNode(queueOf(task(stored(4000, "a", "b"), inlined), task(stored(2000, "b"))))).toEqual({ a: 2000, b: 3000 });
     expect(argBytesByNode(queueOf(task(), task(inlined)))).toEqual({});

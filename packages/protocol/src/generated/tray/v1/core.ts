@@ -46,6 +46,42 @@ export interface LocationChange {
   removedNodeId: string;
 }
 
+/** ── introspection ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
+export interface ListReferencesRequest {
+  limit: number;
+}
+
+/** What one process knows of one object, and why it keeps it. */
+export interface ObjectReferences {
+  objectId: string;
+  /** worker id */
+  ownerId: string;
+  /** pending, inline, stored, failed or freed */
+  state: string;
+  /** bytes; 0 = unknown */
+  size: number;
+  /** handles of user code */
+  local: number;
+  /** tasks submitted here that take it */
+  pendingTasks: number;
+  /** values owned here that contain it */
+  captured: number;
+  /** other processes that hold it (at its owner) */
+  borrowers: number;
+  /** results that would be made from it again */
+  lineage: number;
+  actorHandle: boolean;
+  ageMs: number;
+  /** name of the task that makes it */
+  task: string;
+}
+
+export interface ListReferencesReply {
+  /** stored ones first */
+  references: ObjectReferences[];
+  total: number;
+}
+
 function createBaseResolveRequest(): ResolveRequest {
   return { objectId: "", missingNodeIds: [] };
 }
@@ -479,6 +515,328 @@ export const LocationChange: MessageFns<LocationChange> = {
       ? NodeAddress.fromPartial(object.added)
       : undefined;
     message.removedNodeId = object.removedNodeId ?? "";
+    return message;
+  },
+};
+
+function createBaseListReferencesRequest(): ListReferencesRequest {
+  return { limit: 0 };
+}
+
+export const ListReferencesRequest: MessageFns<ListReferencesRequest> = {
+  encode(message: ListReferencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.limit !== 0) {
+      writer.uint32(8).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReferencesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReferencesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListReferencesRequest>): ListReferencesRequest {
+    return ListReferencesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListReferencesRequest>): ListReferencesRequest {
+    const message = createBaseListReferencesRequest();
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBaseObjectReferences(): ObjectReferences {
+  return {
+    objectId: "",
+    ownerId: "",
+    state: "",
+    size: 0,
+    local: 0,
+    pendingTasks: 0,
+    captured: 0,
+    borrowers: 0,
+    lineage: 0,
+    actorHandle: false,
+    ageMs: 0,
+    task: "",
+  };
+}
+
+export const ObjectReferences: MessageFns<ObjectReferences> = {
+  encode(message: ObjectReferences, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objectId !== "") {
+      writer.uint32(10).string(message.objectId);
+    }
+    if (message.ownerId !== "") {
+      writer.uint32(18).string(message.ownerId);
+    }
+    if (message.state !== "") {
+      writer.uint32(26).string(message.state);
+    }
+    if (message.size !== 0) {
+      writer.uint32(33).double(message.size);
+    }
+    if (message.local !== 0) {
+      writer.uint32(40).uint32(message.local);
+    }
+    if (message.pendingTasks !== 0) {
+      writer.uint32(48).uint32(message.pendingTasks);
+    }
+    if (message.captured !== 0) {
+      writer.uint32(56).uint32(message.captured);
+    }
+    if (message.borrowers !== 0) {
+      writer.uint32(64).uint32(message.borrowers);
+    }
+    if (message.lineage !== 0) {
+      writer.uint32(72).uint32(message.lineage);
+    }
+    if (message.actorHandle !== false) {
+      writer.uint32(80).bool(message.actorHandle);
+    }
+    if (message.ageMs !== 0) {
+      writer.uint32(89).double(message.ageMs);
+    }
+    if (message.task !== "") {
+      writer.uint32(98).string(message.task);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ObjectReferences {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseObjectReferences();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objectId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ownerId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.size = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.local = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.pendingTasks = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.captured = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.borrowers = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.lineage = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.actorHandle = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 89) {
+              break;
+            }
+
+            message.ageMs = reader.double();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.task = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ObjectReferences>): ObjectReferences {
+    return ObjectReferences.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ObjectReferences>): ObjectReferences {
+    const message = createBaseObjectReferences();
+    message.objectId = object.objectId ?? "";
+    message.ownerId = object.ownerId ?? "";
+    message.state = object.state ?? "";
+    message.size = object.size ?? 0;
+    message.local = object.local ?? 0;
+    message.pendingTasks = object.pendingTasks ?? 0;
+    message.captured = object.captured ?? 0;
+    message.borrowers = object.borrowers ?? 0;
+    message.lineage = object.lineage ?? 0;
+    message.actorHandle = object.actorHandle ?? false;
+    message.ageMs = object.ageMs ?? 0;
+    message.task = object.task ?? "";
+    return message;
+  },
+};
+
+function createBaseListReferencesReply(): ListReferencesReply {
+  return { references: [], total: 0 };
+}
+
+export const ListReferencesReply: MessageFns<ListReferencesReply> = {
+  encode(message: ListReferencesReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.references) {
+      ObjectReferences.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.total !== 0) {
+      writer.uint32(17).double(message.total);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReferencesReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReferencesReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.references.push(ObjectReferences.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.total = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListReferencesReply>): ListReferencesReply {
+    return ListReferencesReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListReferencesReply>): ListReferencesReply {
+    const message = createBaseListReferencesReply();
+    message.references = object.references?.map((e) => ObjectReferences.fromPartial(e)) || [];
+    message.total = object.total ?? 0;
     return message;
   },
 };

@@ -7,6 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Address, ErrorInfo, Requirements, ResourceMap, WorkerExit } from "./common.js";
+import { ObjectReferences } from "./core.js";
 import { ClassLoad, NodeInfo, Placement, WorkerInfo } from "./gcs.js";
 import { ActorSpec, ObjectLocations } from "./task.js";
 
@@ -215,6 +216,42 @@ export interface RayletStatus {
   load: ClassLoad[];
   objectStoreUsed: number;
   objectStoreCapacity: number;
+}
+
+export interface ListObjectsRequest {
+  /** for the node's store, and for each process */
+  limit: number;
+}
+
+export interface StoredObject {
+  objectId: string;
+  ownerId: string;
+  size: number;
+  /** creating, sealed, spilled or deleted */
+  state: string;
+  /** primary or secondary */
+  copy: string;
+  /** readers, and values that user code still views */
+  pins: number;
+  ageMs: number;
+}
+
+export interface ProcessReferences {
+  workerId: string;
+  pid: number;
+  /** worker, actor or driver */
+  kind: string;
+  references: ObjectReferences[];
+  total: number;
+  /** it did not answer */
+  error: string;
+}
+
+export interface ListObjectsReply {
+  /** largest first */
+  stored: StoredObject[];
+  total: number;
+  processes: ProcessReferences[];
 }
 
 export interface ReadLogRequest {
@@ -2500,6 +2537,382 @@ export const RayletStatus: MessageFns<RayletStatus> = {
     message.load = object.load?.map((e) => ClassLoad.fromPartial(e)) || [];
     message.objectStoreUsed = object.objectStoreUsed ?? 0;
     message.objectStoreCapacity = object.objectStoreCapacity ?? 0;
+    return message;
+  },
+};
+
+function createBaseListObjectsRequest(): ListObjectsRequest {
+  return { limit: 0 };
+}
+
+export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
+  encode(message: ListObjectsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.limit !== 0) {
+      writer.uint32(8).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListObjectsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListObjectsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListObjectsRequest>): ListObjectsRequest {
+    return ListObjectsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListObjectsRequest>): ListObjectsRequest {
+    const message = createBaseListObjectsRequest();
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBaseStoredObject(): StoredObject {
+  return { objectId: "", ownerId: "", size: 0, state: "", copy: "", pins: 0, ageMs: 0 };
+}
+
+export const StoredObject: MessageFns<StoredObject> = {
+  encode(message: StoredObject, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objectId !== "") {
+      writer.uint32(10).string(message.objectId);
+    }
+    if (message.ownerId !== "") {
+      writer.uint32(18).string(message.ownerId);
+    }
+    if (message.size !== 0) {
+      writer.uint32(25).double(message.size);
+    }
+    if (message.state !== "") {
+      writer.uint32(34).string(message.state);
+    }
+    if (message.copy !== "") {
+      writer.uint32(42).string(message.copy);
+    }
+    if (message.pins !== 0) {
+      writer.uint32(48).uint32(message.pins);
+    }
+    if (message.ageMs !== 0) {
+      writer.uint32(57).double(message.ageMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoredObject {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoredObject();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objectId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ownerId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.size = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.copy = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.pins = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.ageMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoredObject>): StoredObject {
+    return StoredObject.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoredObject>): StoredObject {
+    const message = createBaseStoredObject();
+    message.objectId = object.objectId ?? "";
+    message.ownerId = object.ownerId ?? "";
+    message.size = object.size ?? 0;
+    message.state = object.state ?? "";
+    message.copy = object.copy ?? "";
+    message.pins = object.pins ?? 0;
+    message.ageMs = object.ageMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseProcessReferences(): ProcessReferences {
+  return { workerId: "", pid: 0, kind: "", references: [], total: 0, error: "" };
+}
+
+export const ProcessReferences: MessageFns<ProcessReferences> = {
+  encode(message: ProcessReferences, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.workerId !== "") {
+      writer.uint32(10).string(message.workerId);
+    }
+    if (message.pid !== 0) {
+      writer.uint32(16).uint32(message.pid);
+    }
+    if (message.kind !== "") {
+      writer.uint32(26).string(message.kind);
+    }
+    for (const v of message.references) {
+      ObjectReferences.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.total !== 0) {
+      writer.uint32(41).double(message.total);
+    }
+    if (message.error !== "") {
+      writer.uint32(50).string(message.error);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProcessReferences {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProcessReferences();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.workerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pid = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.references.push(ObjectReferences.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.total = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.error = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ProcessReferences>): ProcessReferences {
+    return ProcessReferences.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ProcessReferences>): ProcessReferences {
+    const message = createBaseProcessReferences();
+    message.workerId = object.workerId ?? "";
+    message.pid = object.pid ?? 0;
+    message.kind = object.kind ?? "";
+    message.references = object.references?.map((e) => ObjectReferences.fromPartial(e)) || [];
+    message.total = object.total ?? 0;
+    message.error = object.error ?? "";
+    return message;
+  },
+};
+
+function createBaseListObjectsReply(): ListObjectsReply {
+  return { stored: [], total: 0, processes: [] };
+}
+
+export const ListObjectsReply: MessageFns<ListObjectsReply> = {
+  encode(message: ListObjectsReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.stored) {
+      StoredObject.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.total !== 0) {
+      writer.uint32(17).double(message.total);
+    }
+    for (const v of message.processes) {
+      ProcessReferences.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListObjectsReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListObjectsReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.stored.push(StoredObject.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.total = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.processes.push(ProcessReferences.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListObjectsReply>): ListObjectsReply {
+    return ListObjectsReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListObjectsReply>): ListObjectsReply {
+    const message = createBaseListObjectsReply();
+    message.stored = object.stored?.map((e) => StoredObject.fromPartial(e)) || [];
+    message.total = object.total ?? 0;
+    message.processes = object.processes?.map((e) => ProcessReferences.fromPartial(e)) || [];
     return message;
   },
 };
