@@ -283,16 +283,57 @@ def _wait_1k(args):
     return operation
 
 
-@rate_case("wait_1k_ready_refs")
-def _wait_ready(args):
-    refs = [small.remote() for _ in range(1000)]
-    ray.get(refs)
-
+def wait_for_all(refs):
     def operation():
         ray.wait(refs, num_returns=len(refs))
         return 1
 
     return operation
+
+
+@rate_case("wait_1k_ready_refs")
+def _wait_ready(args):
+    return wait_for_all([ray.put(0) for _ in range(1000)])
+
+
+@rate_case("wait_1k_ready_results")
+def _wait_results(args):
+    refs = [small.remote() for _ in range(1000)]
+    ray.get(refs)
+    return wait_for_all(refs)
+
+
+@case
+def spill(args):
+    spill_dir = os.path.join(args.scratch_dir, "spill")
+    os.mkdir(spill_dir)
+    ray.init(
+        num_cpus=1,
+        object_store_memory=512 * MIB,
+        object_spilling_directory=spill_dir,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    size, count = 64 * MIB, 32
+    gibibytes = size * count / (1024 * MIB)
+    array = np.full(size, 7, dtype=np.uint8)
+    samples = {"spill_2GiB": [], "restore_2GiB": []}
+    for _ in range(args.repetitions):
+        refs = []
+        begin = time.perf_counter()
+        for i in range(count):
+            array[-1] = i
+            refs.append(ray.put(array))
+        samples["spill_2GiB"].append(gibibytes / (time.perf_counter() - begin))
+        begin = time.perf_counter()
+        for i in range(count):
+            value = ray.get(refs[i])
+            assert value.nbytes == size and value[-1] == i
+            del value
+        samples["restore_2GiB"].append(gibibytes / (time.perf_counter() - begin))
+        del refs
+    return samples
 
 
 # -- transfer between two raylets ----------------------------------------------------------------------------------------------------
@@ -314,7 +355,8 @@ def transfer_case(size):
         samples = []
         warm_ups = 3
         length = size * MIB
-        for i in range(args.repetitions + warm_ups):
+        repetitions = args.repetitions * (5 if size < 100 else 1)
+        for i in range(repetitions + warm_ups):
             ref = make.remote(length, i)
             ray.wait([ref], fetch_local=False)
             begin = time.perf_counter()
@@ -350,7 +392,7 @@ def head(args):
     command = os.path.join(os.path.dirname(sys.executable), "ray")
     if ray_processes():
         raise SystemExit("another Ray runs on this machine, and `ray stop` would end it")
-    samples = {"start_head": [], "driver_connect": [], "status": [], "idle_resident": [], "stop": []}
+    samples = {"start_head": [], "driver_connect": [], "status": [], "idle_resident": [], "idle_proportional": [], "stop": []}
     port = 26379
     address = f"127.0.0.1:{port}"
     start = [command, "start", "--head", "--num-cpus", "2", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=true", "--disable-usage-stats"]
@@ -360,7 +402,9 @@ def head(args):
             samples["driver_connect"].append(float(subprocess.run([sys.executable, "-c", CONNECT, address], check=True, capture_output=True, text=True).stdout))
             samples["status"].append(timed([command, "status", "--address", address]))
             time.sleep(3)
-            samples["idle_resident"].append(resident_mebibytes())
+            resident, proportional = memory_mebibytes()
+            samples["idle_resident"].append(resident)
+            samples["idle_proportional"].append(proportional)
             samples["stop"].append(timed([command, "stop"]))
     finally:
         subprocess.run([command, "stop", "--force"], check=False, capture_output=True)
@@ -391,15 +435,18 @@ def ray_processes():
 
 
 
-def resident_mebibytes():
-    kib = 0
+def memory_mebibytes():
+    """Resident, and with shared pages divided among those who share them."""
+    kib = {"Rss:": 0, "Pss:": 0}
     for pid in ray_processes():
         try:
-            with open(f"/proc/{pid}/status") as file:
-                kib += next((int(line.split()[1]) for line in file if line.startswith("VmRSS:")), 0)
+            with open(f"/proc/{pid}/smaps_rollup") as file:
+                for words in map(str.split, file):
+                    if words[0] in kib:
+                        kib[words[0]] += int(words[1])
         except OSError:
             continue
-    return kib / 1024
+    return kib["Rss:"] / 1024, kib["Pss:"] / 1024
 
 
 # -- growth --------------------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Case, Samples, System, Windows } from "./case.js";
 import { measureInProcess } from "./driver.js";
+import { trayCommand } from "./library.js";
 import type { PeerSystem } from "./peers/peer.js";
-import type { Environment } from "./process.js";
+import { type Environment, run } from "./process.js";
 
 export interface Failure {
   readonly system: System;
@@ -31,7 +32,7 @@ export interface ComparisonOptions {
   readonly peers: readonly PeerSystem[];
   readonly windows: Windows;
   readonly cpus: number;
-  /** GCS of a cluster to use; absent = a local one for each case. */
+  /** GCS of a cluster to use; absent = a local one for each case. Cases that start clusters do so either way. */
   readonly address: string | undefined;
   readonly rounds: number;
   /** A measurement that takes longer has failed. */
@@ -81,13 +82,20 @@ async function measureOne(o: ComparisonOptions, chosen: Case, system: System): P
 }
 
 async function measure(o: ComparisonOptions, chosen: Case, system: System, scratchDir: string, signal: AbortSignal): Promise<Samples> {
-  const { cpus, windows, address } = o;
+  const { cpus, windows } = o;
   const peer = o.peers.find((candidate) => candidate.system === system);
   if (peer !== undefined) return await peer.measure(chosen.name, { cpus, windows, scratchDir, signal });
   if (system !== "tray" && system !== "bare") throw new TrayError("INVALID_ARGUMENT", `${system} is not open`);
   const dataDir = join(scratchDir, "data");
   mkdirSync(dataDir);
   // A given cluster's token is found through the caller's own environment.
+  const address = chosen.ownCluster ? undefined : o.address;
   const env = address === undefined ? { ...o.env, ...addressVariables, TRAY_DATA_DIR: dataDir } : o.env;
-  return await measureInProcess(o.bundleFile, { system, caseName: chosen.name, windows, cpus, address, scratchDir, env }, signal);
+  try {
+    return await measureInProcess(o.bundleFile, { system, caseName: chosen.name, windows, cpus, address, scratchDir }, env, signal);
+  } catch (error) {
+    // A measuring process that was ended, or ended itself, may have left its cluster behind. The signal may be what ended it: not passed on.
+    if (system === "tray" && address === undefined) await run(process.execPath, [trayCommand(), "stop", "--force"], { env }).catch(() => undefined);
+    throw error;
+  }
 }

@@ -7,6 +7,7 @@ import { loadTray } from "./library.js";
 import { answerMark, type Environment, runForAnswer } from "./process.js";
 import { measureBare } from "./peers/bare.js";
 
+/** What the measuring process is told on its command line. */
 export interface DriverRequest {
   readonly system: "tray" | "bare";
   readonly caseName: string;
@@ -15,34 +16,34 @@ export interface DriverRequest {
   /** A cluster to use; absent = one of its own. */
   readonly address: string | undefined;
   readonly scratchDir: string;
-  readonly env: Environment;
 }
 
 const closeDeadlineMs = 20_000;
 
 /** Runs one case in a fresh process. `bundleFile` is the bundle that exports runDriver. */
-export function measureInProcess(bundleFile: string, request: DriverRequest, signal: AbortSignal): Promise<Samples> {
-  const { env } = request;
-  // The interval holds the process: timers of the clock do not.
+export function measureInProcess(bundleFile: string, request: DriverRequest, env: Environment, signal: AbortSignal): Promise<Samples> {
+  // The interval holds the process: timers of the clock do not. The last line of a failure is its message, as it is for Python.
   const script = `const hold = setInterval(() => {}, 0x3fffffff);
-    require(${JSON.stringify(bundleFile)}).runDriver(${JSON.stringify(request)}, (line) => process.stdout.write(line))
-      .catch((error) => { console.error(error); process.exitCode = 1; })
+    require(${JSON.stringify(bundleFile)}).runDriver(${JSON.stringify(request)}, process.env, (line) => process.stdout.write(line))
+      .catch((error) => { console.error(error); console.error(String(error)); process.exitCode = 1; })
       .finally(() => clearInterval(hold));`;
   return runForAnswer(process.execPath, ["-e", script], { env, cwd: request.scratchDir, signal });
 }
 
-export async function runDriver(request: DriverRequest, write: (line: string) => void): Promise<void> {
+export async function runDriver(request: DriverRequest, env: Environment, write: (line: string) => void): Promise<void> {
   const samples =
-    request.system === "bare" ? await measureBare(request.caseName, { clock: systemClock, windows: request.windows }) : await measureTray(request);
+    request.system === "bare"
+      ? await measureBare(request.caseName, { clock: systemClock, windows: request.windows })
+      : await measureTray(request, env);
   write(`${answerMark}${JSON.stringify(samples)}\n`);
 }
 
-async function measureTray(request: DriverRequest): Promise<Samples> {
+async function measureTray(request: DriverRequest, env: Environment): Promise<Samples> {
   const chosen = cases.find((c) => c.name === request.caseName);
   if (chosen?.measure === undefined) throw new TrayError("INVALID_ARGUMENT", `there is no case ${request.caseName}`);
   const closers: (() => Promise<void> | void)[] = [];
   const tray = loadTray();
-  const bench: Bench = { ...request, clock: systemClock, tray, defer: (close) => void closers.push(close) };
+  const bench: Bench = { ...request, env, clock: systemClock, tray, defer: (close) => void closers.push(close) };
   try {
     if (!chosen.ownCluster) {
       closers.push(() => tray.shutdown());

@@ -1,5 +1,5 @@
 // What `tray microbenchmark` runs: tray's own side of the cases, without peers.
-import { systemClock } from "@tray/common";
+import { systemClock, TrayError } from "@tray/common";
 import { fileURLToPath } from "node:url";
 import type { Case } from "./case.js";
 import { cases } from "./cases/index.js";
@@ -8,26 +8,37 @@ import { formatFigure, summarize } from "./stats.js";
 
 export interface MicrobenchmarkResult {
   readonly name: string;
-  /** The median, in `unit`. */
-  readonly perSecond: number;
+  /** Of the samples, in `unit`. */
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
   readonly unit: string;
-  readonly detail?: string;
+  /** The three figures for people. */
+  readonly texts: { readonly median: string; readonly min: string; readonly max: string };
 }
 
 const windows = { warmUpMs: 300, windowMs: 1000, count: 3, repetitions: 3 };
 const caseLimitMs = 120_000;
 const defaultCpus = 2;
 
-/** Cases of tray whose name contains `filter`; without one, those that take seconds. */
-export function chooseCases(filter: string | undefined): Case[] {
-  if (filter !== undefined) return cases.filter((c) => [c.name, ...c.rows.map((row) => row.name)].some((name) => name.includes(filter)));
-  return cases.filter((c) => c.group === "tasks" || c.group === "actors" || c.group === "objects");
+/** Cases whose name, or that of one of their rows, contains one of the texts in `filter`, which commas separate. @throws INVALID_ARGUMENT when there is none. */
+export function casesNamed(filter: string): Case[] {
+  const texts = filter.split(",").filter((text) => text !== "");
+  const named = cases.filter((c) => [c.name, ...c.rows.map((row) => row.name)].some((name) => texts.some((text) => name.includes(text))));
+  if (named.length > 0) return named;
+  throw new TrayError("INVALID_ARGUMENT", `no case's name contains '${filter}'`, { hint: `there are ${cases.map((c) => c.name).join(", ")}` });
 }
 
-/** @throws the first failure of a case, after the other cases have run. */
+/** Without a filter, what measures a cluster in seconds a case: what starts clusters, fills disks or queues a million tasks must be named. */
+export const chooseCases = (filter: string | undefined): Case[] =>
+  filter === undefined
+    ? cases.filter((c) => (c.group === "tasks" || c.group === "actors" || c.group === "objects") && !c.ownCluster)
+    : casesNamed(filter);
+
+/** @throws INVALID_ARGUMENT when no case has such a name; the first failure of a case, after the other cases have run. */
 export async function runMicrobenchmark(options: {
   filter?: string;
-  /** GCS to run against; absent = a cluster of its own for each case. Cases that start clusters themselves need it absent. */
+  /** GCS to run against; absent = a cluster of its own for each case. Cases that start clusters do so either way. */
   address?: string;
   onResult: (result: MicrobenchmarkResult) => void;
   signal: AbortSignal;
@@ -39,7 +50,7 @@ export async function runMicrobenchmark(options: {
     env: process.env,
     signal,
     bundleFile: fileURLToPath(import.meta.url),
-    cases: chooseCases(options.filter).filter((c) => !(c.ownCluster && address !== undefined)),
+    cases: chooseCases(options.filter),
     peers: [],
     windows,
     cpus: defaultCpus,
@@ -51,10 +62,11 @@ export async function runMicrobenchmark(options: {
         const samples = measured.samples[row.name];
         if (samples === undefined || samples.length === 0) continue;
         const { median, min, max } = summarize(samples);
-        onResult({ name: row.name, perSecond: median, unit: row.unit, detail: `${formatFigure(min)} to ${formatFigure(max)}` });
+        const texts = { median: formatFigure(median), min: formatFigure(min), max: formatFigure(max) };
+        onResult({ name: row.name, median, min, max, unit: row.unit, texts });
       }
     },
-    onFailed: ({ caseName, reason }) => void failures.push(new Error(`${caseName}: ${reason}`)),
+    onFailed: ({ caseName, reason }) => void failures.push(new TrayError("SYSTEM", `${caseName}: ${reason}`)),
   });
   if (failures[0] !== undefined) throw failures[0];
 }

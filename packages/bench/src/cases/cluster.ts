@@ -3,8 +3,8 @@ import { sleep, TrayError } from "@tray/common";
 import { join } from "node:path";
 import { type Bench, type Case, timed } from "../case.js";
 import { trayCommand } from "../library.js";
-import { run, runForAnswer, answerMark } from "../process.js";
-import { residentMebibytes } from "../resident.js";
+import { answerMark, run, runForAnswer } from "../process.js";
+import { memoryOf } from "../proc.js";
 
 interface Started {
   readonly gcsAddress: string;
@@ -44,6 +44,7 @@ export const headLife: Case = {
       better: "lower",
       what: "resident memory of all processes of an idle head with two workers, shared pages counted once for each",
     },
+    { name: "idle_proportional", unit: "MiB", better: "lower", what: "the same, shared pages divided among those who share them" },
     { name: "stop", unit: "ms", better: "lower", what: "the stop command" },
   ],
   systems: ["tray", "ray"],
@@ -56,6 +57,7 @@ export const headLife: Case = {
       driver_connect: [] as number[],
       status: [] as number[],
       idle_resident: [] as number[],
+      idle_proportional: [] as number[],
       stop: [] as number[],
     };
     const library = join(trayCommand(), "../../dist/index.cjs");
@@ -74,7 +76,9 @@ export const headLife: Case = {
       samples.driver_connect.push(await runForAnswer<number>(process.execPath, ["-e", connectScript(library, gcsAddress)], { env: bench.env }));
       samples.status.push(await timed(clock, () => command(bench, "status")));
       await sleep(clock, idleMs);
-      samples.idle_resident.push(residentMebibytes(supervisorPid));
+      const { residentMebibytes, proportionalMebibytes } = memoryOf(supervisorPid);
+      samples.idle_resident.push(residentMebibytes);
+      samples.idle_proportional.push(proportionalMebibytes);
       samples.stop.push(await timed(clock, () => command(bench, "stop")));
       running = false;
     }

@@ -3,12 +3,14 @@ import { sleep } from "@tray/common";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Bench, type Case, timed, turn } from "../case.js";
+import { cpuMsOf, findDescendant } from "../proc.js";
 
 const settleMs = 1000;
 
 const queuedCase = (count: number): Case => {
   const timeRow = `queued_${count}_time_per_task`;
   const bytesRow = `queued_${count}_bytes_per_task`;
+  const gcsRow = `queued_${count}_gcs_cpu`;
   return {
     name: `queued_${count}`,
     group: "growth",
@@ -30,18 +32,27 @@ const queuedCase = (count: number): Case => {
             },
           ]
         : []),
+      // Shorter runs end before the GCS has done anything that could be measured.
+      ...(count >= 100_000
+        ? [{ name: gcsRow, unit: "% of a core", better: "lower" as const, what: "what the GCS computed meanwhile, submitting and running" }]
+        : []),
     ],
     systems: count <= 10_000 ? ["tray", "ray"] : ["tray"],
     ownCluster: false,
     once: true,
     measure: async (bench) => {
-      const { tookMs, grownBytes } = await queue(bench, count);
-      return { [timeRow]: [(tookMs * 1000) / count], ...(count >= 10_000 ? { [bytesRow]: [grownBytes / count] } : {}) };
+      const { tookMs, grownBytes, gcsShare } = await queue(bench, count);
+      return {
+        [timeRow]: [(tookMs * 1000) / count],
+        ...(count >= 10_000 ? { [bytesRow]: [grownBytes / count] } : {}),
+        ...(count >= 100_000 && gcsShare !== undefined ? { [gcsRow]: [gcsShare * 100] } : {}),
+      };
     },
   };
 };
 
-async function queue(bench: Bench, count: number): Promise<{ tookMs: number; grownBytes: number }> {
+/** `gcsShare`: CPU time of the GCS by wall-clock time; unknown for a cluster that this process did not start. */
+async function queue(bench: Bench, count: number): Promise<{ tookMs: number; grownBytes: number; gcsShare: number | undefined }> {
   const { clock, cpus, scratchDir, tray } = bench;
   const gate = join(scratchDir, "gate");
   // Holds its CPU until the file is there: a task that waited by tray.get would give the CPU back.
@@ -54,6 +65,8 @@ async function queue(bench: Bench, count: number): Promise<{ tookMs: number; gro
   await tray.get(Array.from({ length: 1000 }, () => noop.remote()));
   const held = Array.from({ length: cpus }, () => hold.remote(gate));
   await sleep(clock, settleMs);
+  const gcs = findDescendant(process.pid, "gcs-server");
+  const begin = { ms: clock.now(), gcsMs: gcs === undefined ? 0 : cpuMsOf(gcs) };
   const before = process.memoryUsage.rss();
   const refs: ReturnType<typeof noop.remote>[] = [];
   const submitMs = await timed(clock, async () => {
@@ -68,8 +81,9 @@ async function queue(bench: Bench, count: number): Promise<{ tookMs: number; gro
     writeFileSync(gate, "");
     await tray.get(refs);
   });
+  const gcsShare = gcs === undefined ? undefined : (cpuMsOf(gcs) - begin.gcsMs) / (clock.now() - begin.ms);
   await tray.get(held);
-  return { tookMs: submitMs + runMs, grownBytes };
+  return { tookMs: submitMs + runMs, grownBytes, gcsShare };
 }
 
 const busyTasks = 10_000;

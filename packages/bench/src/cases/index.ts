@@ -5,9 +5,19 @@ import { headLife } from "./cluster.js";
 import { growthCases } from "./growth.js";
 import { limitCases } from "./limits.js";
 import { objectCases } from "./objects.js";
+import { spillCase } from "./spill.js";
 import { taskCases } from "./tasks.js";
 import { transferCases } from "./transfer.js";
 
-export const cases: readonly Case[] = [...limitCases, ...taskCases, ...actorCases, ...objectCases, ...transferCases, headLife, ...growthCases];
+export const cases: readonly Case[] = [
+  ...limitCases,
+  ...taskCases,
+  ...actorCases,
+  ...objectCases,
+  spillCase,
+  ...transferCases,
+  headLife,
+  ...growthCases,
+];
 
 export const rowsByName: ReadonlyMap<string, Row> = new Map(cases.flatMap((c) => c.rows.map((row) => [row.name, row] as const)));

@@ -1,5 +1,6 @@
 // Objects: small ones in their owner's process, large ones in shared memory.
-import { type Case, rateCase, turn } from "../case.js";
+import { type Bench, type Case, rateCase, turn } from "../case.js";
+import type { Tray } from "../library.js";
 
 const mebibyte = 1 << 20;
 const batch = 1000;
@@ -58,14 +59,26 @@ export const objectCases: readonly Case[] = [
       };
     },
   ),
-  rateCase({ name: "wait_1k_ready_refs", group: "objects", what: "wait for all of 1,000 references that are ready" }, async ({ tray, clock }) => {
-    const small = tray.remote(() => "ok");
-    const refs = Array.from({ length: 1000 }, () => small.remote());
-    await tray.get(refs);
-    return async () => {
-      await tray.wait(refs, { numReturns: refs.length });
-      await turn(clock);
-      return 1;
-    };
+  rateCase({ name: "wait_1k_ready_refs", group: "objects", what: "wait for all of 1,000 references made by put" }, async (bench) => {
+    const { tray } = bench;
+    return waitForAll(bench, await Promise.all(Array.from({ length: 1000 }, () => tray.put(0))));
   }),
+  rateCase(
+    { name: "wait_1k_ready_results", group: "objects", what: "wait for all of 1,000 references to results of tasks, which were read before" },
+    async (bench) => {
+      const { tray } = bench;
+      const small = tray.remote(() => "ok");
+      const refs = Array.from({ length: 1000 }, () => small.remote());
+      await tray.get(refs);
+      return waitForAll(bench, refs);
+    },
+  ),
 ];
+
+const waitForAll =
+  ({ tray, clock }: Bench, refs: Parameters<Tray["wait"]>[0]) =>
+  async (): Promise<number> => {
+    await tray.wait(refs, { numReturns: refs.length });
+    await turn(clock);
+    return 1;
+  };

@@ -2,11 +2,12 @@
 import { type Clock, deferred, TrayError } from "@tray/common";
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { rates, type Samples, turn, type Windows } from "../case.js";
+import { rates, type Samples, timed, turn, type Windows } from "../case.js";
 
 interface Host {
   readonly clock: Clock;
@@ -15,6 +16,7 @@ interface Host {
 
 const bulkBytes = 100 << 20;
 const bulkGibibytes = bulkBytes / 2 ** 30;
+const diskBytes = 2 ** 31;
 
 export async function measureBare(name: string, host: Host): Promise<Samples> {
   const measure = primitives[name];
@@ -58,6 +60,26 @@ const primitives: Readonly<Record<string, (host: Host) => Promise<number[]>>> = 
       await turn(host.clock);
       return bulkGibibytes;
     });
+  },
+
+  async disk_write({ clock, windows }) {
+    const dir = mkdtempSync(join(tmpdir(), "tray-bench-"));
+    const piece = Buffer.alloc(64 << 20, 7);
+    const samples: number[] = [];
+    try {
+      for (let i = 0; i < windows.repetitions; i++) {
+        const file = await open(join(dir, "file"), "w");
+        const tookMs = await timed(clock, async () => {
+          for (let at = 0; at < diskBytes; at += piece.length) await file.write(piece);
+          await file.datasync();
+        });
+        await file.close();
+        samples.push(diskBytes / 2 ** 30 / (tookMs / 1000));
+      }
+      return samples;
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
   },
 
   /** One byte asks for 100 MiB; they land where `onread` puts them, as the bulk plane reads. */

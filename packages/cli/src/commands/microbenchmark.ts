@@ -5,13 +5,13 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { CliFailure, exitCodes } from "../failure.js";
 import { findTarget, type Session } from "../globals.js";
-import { printValue, renderTable } from "../output/format.js";
+import { printValue } from "../output/format.js";
 
 /** What dist/bench.cjs exports as `runMicrobenchmark`. */
 export type RunMicrobenchmark = (options: {
-  /** Cases whose name contains it; absent = all. */
+  /** Cases whose name contains it, or one of several texts separated by commas; absent = those that take seconds. */
   filter?: string;
-  /** GCS to run against; absent = a cluster of its own. */
+  /** GCS to run against; absent = a cluster of its own. Cases that start clusters do so either way. */
   address?: string;
   onResult: (result: BenchmarkResult) => void;
   signal: AbortSignal;
@@ -19,10 +19,17 @@ export type RunMicrobenchmark = (options: {
 
 export interface BenchmarkResult {
   readonly name: string;
-  readonly perSecond: number;
+  /** Of several measurements, in `unit`. */
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
   readonly unit: string;
-  readonly detail?: string;
+  /** The three figures, each as people want it. */
+  readonly texts: { readonly median: string; readonly min: string; readonly max: string };
 }
+
+const nameWidth = 36;
+const figureWidth = 12;
 
 export async function microbenchmark(session: Session, flags: { filter?: string }): Promise<number> {
   const { context } = session;
@@ -37,23 +44,16 @@ export async function microbenchmark(session: Session, flags: { filter?: string 
     signal: context.interruption,
     onResult: (result) => {
       results.push(result);
-      if (!structured)
-        context.stdout.write(
-          renderTable(
-            [result],
-            [
-              { title: "", value: (r) => r.name.padEnd(48) },
-              { title: "", value: (r) => `${Math.round(r.perSecond).toLocaleString("en")} ${r.unit}` },
-              { title: "", value: (r) => r.detail ?? "" },
-            ],
-          )
-            .split("\n")
-            .slice(1)
-            .join("\n"),
-        );
+      if (structured) return;
+      const { name, unit, texts } = result;
+      // Line by line: the next result is seconds away, so there is no table to measure columns by.
+      context.stdout.write(
+        `${name.padEnd(nameWidth)}${texts.median.padStart(figureWidth)} ${unit.padEnd(figureWidth)}${texts.min} to ${texts.max}\n`,
+      );
     },
   });
-  if (structured) await printValue(context, session.format, { items: results, total: results.length, truncated: false });
+  const items = results.map(({ name, median, min, max, unit }) => ({ name, median, min, max, unit }));
+  if (structured) await printValue(context, session.format, { items, total: items.length, truncated: false });
   return exitCodes.ok;
 }
 
