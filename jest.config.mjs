@@ -5,7 +5,7 @@ const moduleNameMapper = {
   "^@tray/([a-z-]+)$": "<rootDir>/packages/$1/src/index.ts",
   "^(\\.{1,2}/.*)\\.js$": "$1",
 };
-const common = { rootDir: import.meta.dirname, transform, testEnvironment: "node" };
+const common = { rootDir: import.meta.dirname, transform, testEnvironment: "node", setupFilesAfterEnv: ["<rootDir>/jest.setup.mjs"] };
 
 export default {
   projects: [
@@ -15,7 +15,6 @@ export default {
       displayName: "integration",
       testMatch: ["<rootDir>/packages/testkit/integration/**/*.test.ts"],
       moduleNameMapper,
-      setupFilesAfterEnv: ["<rootDir>/packages/testkit/integration/support/setup.ts"],
     },
   ],
 };

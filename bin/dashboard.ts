@@ -12,7 +12,7 @@ async function main(): Promise<void> {
     process.exit(daemonExitCodes.internal);
   });
   try {
-    const { endpoint, token } = openEndpoint(config, "dashboard", logger);
+    const { endpoint, token, tls } = openEndpoint(config, "dashboard", logger);
     const dashboard = await startDashboard(config, {
       endpoint,
       clock: systemClock,
@@ -21,6 +21,7 @@ async function main(): Promise<void> {
       pid: process.pid,
       version: trayVersion,
       token,
+      tls,
     });
     let stopping = false;
     const stop = (why: string): void => {

@@ -11,7 +11,7 @@ async function main(): Promise<void> {
   // Timers of the clock do not hold a process; what this one does must.
   const hold = setInterval(() => undefined, 0x3fffffff);
   try {
-    const { endpoint, incarnation, token } = openEndpoint(config, "cli", logger);
+    const { endpoint, incarnation, token, tls } = openEndpoint(config, "cli", logger);
     await superviseJob(config, {
       endpoint,
       incarnation,
@@ -21,6 +21,7 @@ async function main(): Promise<void> {
       env: process.env,
       pid: process.pid,
       token,
+      tls,
       execPath: process.execPath,
       packageDir: join(__dirname, "../.."),
       onStop: (fn) => {

@@ -18,6 +18,7 @@ import {
   detectMemory,
   divideMemory,
   FileLogStore,
+  MetricsServer,
   PidRecord,
   processExists,
   ProcessSpawners,
@@ -25,10 +26,11 @@ import {
   Raylet,
   removeDeadArenas,
 } from "@tray/raylet";
+import { processesUnder, readTlsDir, signalProcess, type TlsIdentity } from "@tray/node-launcher";
 import { Endpoint, FaultPlan, GrpcTransport } from "@tray/rpc";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { exitCodeOf, openLogger, readProcessConfig, readTokenFile, watchProcess } from "./shared/daemon.js";
 
 const logBytesMax = 64 * 2 ** 20;
@@ -75,11 +77,14 @@ async function start(config: RayletProcessConfig, logger: Logger, leftovers: (()
   const killed = pids.takeOver();
   if (killed === undefined) throw new TrayError("CONFLICT", `another raylet runs from ${config.addressFile}`, { hint: "stop it first (tray stop)" });
   leftovers.push(() => pids.close());
-  const configDir = join(config.sessionDir, "run", basename(config.addressFile));
+  const configDir = join(dirname(config.addressFile), "run");
+  const orphans = processesUnder(configDir); // of a predecessor: nobody else has its configuration there
+  for (const orphan of orphans) signalProcess(orphan.pid, "SIGKILL");
   rmSync(configDir, { recursive: true, force: true });
   leftovers.push(() => rmSync(configDir, { recursive: true, force: true }));
   const arenas = removeDeadArenas(config.shmDir, uid);
-  if (killed > 0 || arenas.length > 0) logger.warn("removed what a crashed raylet left", { processes: killed, arenas });
+  if (killed > 0 || orphans.length > 0 || arenas.length > 0)
+    logger.warn("removed what a crashed raylet left", { processes: killed + orphans.length, arenas });
 
   const memoryBytes = detectMemory();
   const divided = divideMemory(memoryBytes, config.shmDir);
@@ -97,10 +102,7 @@ async function start(config: RayletProcessConfig, logger: Logger, leftovers: (()
 
   const token = readTokenFile(config.tokenFile);
   const { tlsDir } = config;
-  const tls =
-    tlsDir === undefined
-      ? undefined
-      : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
+  const tls = tlsDir === undefined ? undefined : readTlsDir(tlsDir, systemClock.wallMs());
   const plan = config.faults ?? process.env[faultPlanVariable];
   const metrics = new Metrics();
   const endpoint = new Endpoint({
@@ -184,22 +186,52 @@ async function start(config: RayletProcessConfig, logger: Logger, leftovers: (()
   watchProcess(config.watchPid, () => stop(`process ${config.watchPid}, to which this node belongs, ended`));
 
   let address: string;
+  let metricsUrl: string | undefined;
   try {
+    metricsUrl = await serveMetrics(config, metrics, nodeId, token, tls, leftovers);
     address = await raylet.start();
   } catch (error) {
     await raylet.close("it could not start");
     throw error;
   }
-  const record: ProcessAddress = { pid: process.pid, address, startedAt: systemClock.wallMs(), nodeId };
+  const record: ProcessAddress = {
+    pid: process.pid,
+    address,
+    startedAt: systemClock.wallMs(),
+    nodeId,
+    ...(metricsUrl === undefined ? {} : { metricsUrl }),
+  };
   leftovers.push(() => rmSync(config.addressFile, { force: true }));
   writeFileSync(`${config.addressFile}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 });
   renameSync(`${config.addressFile}.new`, config.addressFile);
-  logger.info("the raylet serves", { nodeId, address, arena: arena.path });
+  logger.info("the raylet serves", { nodeId, address, arena: arena.path, metricsUrl });
 }
 
-type Tls = { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer } | undefined;
+/** @returns where, or undefined when nobody asked for it. */
+async function serveMetrics(
+  config: RayletProcessConfig,
+  metrics: Metrics,
+  nodeId: string,
+  token: string | undefined,
+  tls: TlsIdentity | undefined,
+  leftovers: (() => void)[],
+): Promise<string | undefined> {
+  if (config.metricsPort === undefined) return undefined;
+  metrics.gauge("process_resident_memory_bytes", () => process.memoryUsage.rss());
+  metrics.gauge("process_cpu_seconds_total", () => process.cpuUsage().user / 1e6 + process.cpuUsage().system / 1e6);
+  metrics.gauge("process_start_time_seconds", () => performance.timeOrigin / 1000);
+  const server = new MetricsServer({ metrics, token, tls, labels: { node_id: nodeId, node_name: config.nodeName ?? "" } });
+  leftovers.push(() => server.close());
+  const port = await server.listen(config.bindHost, config.metricsPort);
+  return `${tls === undefined ? "http" : "https"}://${config.advertiseHost}:${port}/metrics`;
+}
 
-function bulkOf(config: RayletProcessConfig, token: string, tls: Tls, logger: Logger): ConstructorParameters<typeof Raylet>[0]["bulk"] {
+function bulkOf(
+  config: RayletProcessConfig,
+  token: string,
+  tls: TlsIdentity | undefined,
+  logger: Logger,
+): ConstructorParameters<typeof Raylet>[0]["bulk"] {
   let server: BulkServer | undefined;
   return {
     client: new BulkClient({ clock: systemClock, token, ...(tls === undefined ? {} : { tls }) }),

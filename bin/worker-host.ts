@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { Socket } from "node:net";
 import { join } from "node:path";
+import { killBelongings } from "@tray/node-launcher";
 import { faultPlanVariable, processConfigVariable, type WorkerProcessConfig } from "@tray/protocol";
 
 const file = process.env[processConfigVariable];
@@ -17,7 +18,10 @@ const config = JSON.parse(readFileSync(file, "utf8")) as WorkerProcessConfig;
 // Polled, not read: a file stream would sit in a thread of the pool, for which `process.exit` waits.
 new Socket({ fd: 3, readable: true, writable: false })
   .on("error", () => process.exit(0))
-  .on("end", () => process.kill(process.pid, "SIGKILL"))
+  .on("end", () => {
+    killBelongings(process.pid, file); // no raylet will do it
+    process.kill(process.pid, "SIGKILL");
+  })
   .resume();
 
 createRequire(__filename)(join(__dirname, "..", "index.cjs"));
@@ -26,7 +30,7 @@ const workerMain = (globalThis as Record<symbol, unknown>)[Symbol.for("tray.work
 workerMain({
   config,
   token: config.tokenFile === undefined ? undefined : readFileSync(config.tokenFile, "utf8").trim(),
-  facts: { pid: process.pid, nodeVersion: process.versions.node },
+  facts: { pid: process.pid, nodeVersion: process.versions.node, configFile: file },
   faults: config.faults ?? process.env[faultPlanVariable],
 }).catch((error: unknown) => {
   process.stderr.write(`worker: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);

@@ -10,9 +10,10 @@ import {
   processConfigVariable,
   trayVersion,
 } from "@tray/protocol";
+import { readTlsDir, type TlsIdentity } from "@tray/node-launcher";
 import { Endpoint, FaultPlan, GrpcTransport } from "@tray/rpc";
 import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 
 export type CommonConfig = Pick<DaemonProcessConfig, "logLevel"> & {
   logFile?: string;
@@ -49,12 +50,8 @@ export function openEndpoint(
   config: CommonConfig,
   kind: PeerKind,
   logger: Logger,
-): { endpoint: Endpoint; incarnation: string; token: string | undefined } {
-  const { tlsDir } = config;
-  const tls =
-    tlsDir === undefined
-      ? undefined
-      : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
+): { endpoint: Endpoint; incarnation: string; token: string | undefined; tls: TlsIdentity | undefined } {
+  const tls = config.tlsDir === undefined ? undefined : readTlsDir(config.tlsDir, systemClock.wallMs());
   const plan = config.faults ?? process.env[faultPlanVariable];
   const incarnation = systemRandom.hex(8);
   const token = readTokenFile(config.tokenFile);
@@ -68,7 +65,7 @@ export function openEndpoint(
     token,
     faults: plan === undefined || plan === "" ? undefined : FaultPlan.parse(plan),
   });
-  return { endpoint, incarnation, token };
+  return { endpoint, incarnation, token, tls };
 }
 
 /** Calls `onGone` when the process that this one belongs to has ended. */

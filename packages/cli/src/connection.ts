@@ -1,8 +1,7 @@
 // A connection to the GCS for one command. rpc and gRPC are loaded here and nowhere else, so that commands that do not connect start fast.
 import { Metrics, silentLogger } from "@tray/common";
 import type { Client, GcsService, RayletService } from "@tray/protocol";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readTlsDir } from "@tray/node-launcher";
 import { CliFailure, exitCodes } from "./failure.js";
 import { isHttp, type Session, type Target } from "./globals.js";
 
@@ -24,13 +23,9 @@ export async function connect(session: Session, target: Target): Promise<Connect
       "name the GCS: --address HOST:PORT          (job commands take either)",
     );
   }
-  const { context, flags } = session;
+  const { context } = session;
   const [{ Endpoint, GrpcTransport }, protocol] = await Promise.all([import("@tray/rpc"), import("@tray/protocol")]);
-  const { tlsDir } = flags;
-  const tls =
-    tlsDir === undefined
-      ? undefined
-      : { ca: readFileSync(join(tlsDir, "ca.pem")), cert: readFileSync(join(tlsDir, "cert.pem")), key: readFileSync(join(tlsDir, "key.pem")) };
+  const tls = target.tlsDir === undefined ? undefined : readTlsDir(target.tlsDir, context.clock.wallMs());
   const endpoint = new Endpoint({
     transport: new GrpcTransport({ tls }),
     clock: context.clock,

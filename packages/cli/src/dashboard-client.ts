@@ -1,5 +1,6 @@
 // The Jobs HTTP API from the command's side.
 import { messageOf, sleep } from "@tray/common";
+import { readTlsDir } from "@tray/node-launcher";
 import { createReadStream, statSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
@@ -7,7 +8,7 @@ import type { Readable } from "node:stream";
 import { withConnection } from "./connection.js";
 import type { CliContext } from "./context.js";
 import { CliFailure, exitCodes } from "./failure.js";
-import { findTarget, isHttp, type Session } from "./globals.js";
+import { findTarget, isHttp, type Session, type Target } from "./globals.js";
 
 /** Ray's JobDetails. */
 export interface JobDetails {
@@ -38,7 +39,12 @@ export async function openDashboard(session: Session): Promise<DashboardClient> 
       `the cluster at ${target.address} has no dashboard, which jobs need`,
       "see why with: tray logs          (the file dashboard-….log)",
     );
-  return new DashboardClient(url, target.token, session.context);
+  return DashboardClient.at(url, target, session.context);
+}
+
+/** Whom an https:// dashboard's certificate must come from; undefined: whom the system trusts. */
+function authorityOf(url: string, { tlsDir }: Target, context: CliContext): Buffer | undefined {
+  return tlsDir === undefined || !url.startsWith("https:") ? undefined : readTlsDir(tlsDir, context.clock.wallMs()).ca;
 }
 
 interface Answer {
@@ -47,9 +53,15 @@ interface Answer {
 }
 
 export class DashboardClient {
-  constructor(
+  /** @throws CONFIG when the target's TLS directory is not right. */
+  static at(url: string, target: Target, context: CliContext): DashboardClient {
+    return new DashboardClient(url, target.token, authorityOf(url, target, context), context);
+  }
+
+  private constructor(
     readonly url: string,
     private readonly token: string | undefined,
+    private readonly ca: Buffer | undefined,
     private readonly context: CliContext,
   ) {}
 
@@ -121,6 +133,7 @@ export class DashboardClient {
       const socket = new WebSocket(`${this.url.replace(/^http/, "ws")}/api/jobs/${encodeURIComponent(id)}/logs/tail`, {
         headers: this.headers(),
         perMessageDeflate: false,
+        ...this.trust(),
       });
       const onAbort = (): void => socket.terminate();
       signal.addEventListener("abort", onAbort, { once: true });
@@ -152,6 +165,10 @@ export class DashboardClient {
     throw new CliFailure(exitCodes.internal, "INTERNAL", `the dashboard answered ${answer.status}: ${answer.text}`, "see its log with: tray logs");
   }
 
+  private trust(): { ca?: Buffer } {
+    return this.ca === undefined ? {} : { ca: this.ca };
+  }
+
   private headers(): Record<string, string> {
     return this.token === undefined ? {} : { Authorization: `Bearer ${this.token}` };
   }
@@ -165,26 +182,40 @@ export class DashboardClient {
       ...(length === undefined ? {} : { "Content-Length": String(length) }),
     };
     return new Promise((resolve, reject) => {
-      const unreachable = (error: Error): void =>
-        reject(
-          new CliFailure(
-            exitCodes.unreachable,
-            "CONNECTION",
-            `no dashboard answers at ${this.url}: ${messageOf(error)}`,
-            "is the cluster running? see: tray status",
-          ),
-        );
-      const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, { method, headers, agent: false }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on("data", (chunk: Buffer) => chunks.push(chunk));
-        response.on("error", unreachable);
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString("utf8") }));
-      });
+      const unreachable = (error: NodeJS.ErrnoException): void => reject(unreachableAt(this.url, error));
+      const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(
+        url,
+        { method, headers, agent: false, ...this.trust() },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("error", unreachable);
+          response.on("end", () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString("utf8") }));
+        },
+      );
       request.on("error", unreachable);
       if (body === undefined || typeof body === "string") request.end(body);
       else body.on("error", unreachable).pipe(request);
     });
   }
+}
+
+function unreachableAt(url: string, error: NodeJS.ErrnoException): CliFailure {
+  // Node names verification failures by OpenSSL's constants: SELF_SIGNED_CERT_IN_CHAIN, UNABLE_TO_VERIFY_LEAF_SIGNATURE, ERR_TLS_CERT_ALTNAME_INVALID, …
+  if (/CERT|SIGNATURE|ISSUER/.test(error.code ?? "")) {
+    return new CliFailure(
+      exitCodes.unauthenticated,
+      "AUTHENTICATION",
+      `the certificate of ${url} is not accepted: ${messageOf(error)}`,
+      "name the directory with the cluster's ca.pem: --tls-dir DIR, or TRAY_TLS_DIR",
+    );
+  }
+  return new CliFailure(
+    exitCodes.unreachable,
+    "CONNECTION",
+    `no dashboard answers at ${url}: ${messageOf(error)}`,
+    "is the cluster running? see: tray status          (a cluster with TLS has an https:// address)",
+  );
 }
 
 const unauthenticated = (url: string): CliFailure =>

@@ -1,6 +1,6 @@
 // Flags that every command has, and what follows from them.
 import { parseDuration } from "@tray/common";
-import { defaultDataDir, findLocalCluster, type LocalCluster, readToken, tokenFileFor, tokenSource } from "@tray/node-launcher";
+import { defaultDataDir, findLocalCluster, type LocalCluster, readToken, secretsFor, tlsDirOf, tokenSource } from "@tray/node-launcher";
 import type { CliContext } from "./context.js";
 import { CliFailure, exitCodes } from "./failure.js";
 import { type Format, parseFormat } from "./output/format.js";
@@ -47,6 +47,8 @@ export interface Target {
   /** The GCS as host:port, or the dashboard as http(s)://…. */
   readonly address: string;
   readonly token: string | undefined;
+  /** Undefined: no TLS. */
+  readonly tlsDir: string | undefined;
   /** Set when it was found on this machine. */
   readonly local: LocalCluster | undefined;
 }
@@ -65,9 +67,12 @@ export function findTarget({ context, flags, dataDir }: Session): Target {
     );
   }
   if (!isHttp(address)) checkAddress(address);
-  const clusterTokenFile = local?.tokenFile ?? tokenFileFor(dataDir, address);
-  const token = readToken(tokenSource({ env: context.env, homeDir: context.homeDir, tokenFile: flags.tokenFile, clusterTokenFile }));
-  return { address, token, local };
+  const known = local ?? secretsFor(dataDir, address);
+  const token = readToken(
+    tokenSource({ env: context.env, homeDir: context.homeDir, tokenFile: flags.tokenFile, clusterTokenFile: known?.tokenFile }),
+  );
+  const tlsDir = tlsDirOf({ env: context.env, tlsDir: flags.tlsDir, cluster: known });
+  return { address, token, tlsDir, local };
 }
 
 export const isHttp = (address: string): boolean => /^https?:\/\//.test(address);

@@ -91,6 +91,17 @@ export function createProgram(host: ProgramHost): Command {
     .option("--force", "replace the one that is there")
     .action(action(async (s, flags: object) => (await import("./commands/auth.js")).generateToken(s, flags)));
 
+  const cert = add(program, "cert", "certificates for TLS between all processes");
+  add(cert, "init", "make an authority and this machine's certificate (default directory ~/.tray/tls)")
+    .option("--host <name...>", "further names and addresses of this machine", collect)
+    .option("--days <n>", "how long the certificate is valid", "825")
+    .option("--force", "replace the authority that is there; every certificate must be made anew")
+    .action(action(async (s, flags: object) => (await import("./commands/cert.js")).initCertificates(s, flags)));
+  add(cert, "issue <dir>", "write the TLS directory of another machine, with the authority that init made")
+    .option("--host <name...>", "names and addresses under which it is reached", collect)
+    .option("--days <n>", "how long the certificate is valid", "825")
+    .action(action(async (s, dir: string, flags: object) => (await import("./commands/cert.js")).issueCertificate(s, dir, flags)));
+
   const config = add(program, "config", "configuration");
   nodeOptions(add(config, "view", "show the settings that a start would have"))
     .option("--show-origin", "tell where each comes from")
@@ -105,8 +116,8 @@ export function createProgram(host: ProgramHost): Command {
   add(program, "run <file> [args...]", "run a TypeScript or JavaScript driver").action(
     action(async (s, file: string) => (await import("./commands/run.js")).run(s, file, host.runArgs)),
   );
-  add(program, "microbenchmark", "measure this machine")
-    .option("--filter <text>", "only the cases whose name contains it")
+  add(program, "microbenchmark", "measure tasks, actors and objects on this machine")
+    .option("--filter <text,...>", "only the cases whose name contains one of these; also those that take long: transfer, spill, head, queued, …")
     .action(action(async (s, flags: object) => (await import("./commands/microbenchmark.js")).microbenchmark(s, flags)));
   add(program, "version", "print the version").action(
     action(async (s) => {

@@ -66,6 +66,9 @@ export class TrayError extends Error {
     this.hint = options.hint;
     this.details = options.details;
     Object.defineProperty(this, brand, { value: true, enumerable: false });
+    // Node prints the enumerable properties of an uncaught error: code, hint and cause are for people, the rest is for programs or said already.
+    for (const key of ["name", "retryable", "details", ...(options.hint === undefined ? ["hint"] : [])])
+      Object.defineProperty(this, key, { enumerable: false });
   }
 }
 

@@ -23,7 +23,7 @@ export function unknownKey(key: string, known: readonly string[]): string {
 }
 
 /** The known word that differs least, if it differs little; other ways to join words ("num-cpus", "num_cpus") do not count as a difference. */
-function closest(word: string, known: readonly string[]): string | undefined {
+export function closest(word: string, known: readonly string[]): string | undefined {
   const plain = (text: string): string => text.replace(/[-_]/g, "").toLowerCase();
   let best: string | undefined;
   let least = Math.max(2, Math.floor(word.length / 3)) + 1;

@@ -10,6 +10,7 @@ export const environmentVariables = {
   address: "TRAY_ADDRESS",
   token: "TRAY_AUTH_TOKEN",
   tokenFile: "TRAY_AUTH_TOKEN_PATH",
+  tlsDir: "TRAY_TLS_DIR",
   logLevel: "TRAY_LOG_LEVEL",
   dataDir: "TRAY_DATA_DIR",
 } as const;

@@ -98,6 +98,13 @@ export const settings = {
   jobStartTimeout: duration("15m", "A submitted job whose driver has not started after this long has failed.", { min: 1000 }),
   jobStopGracePeriod: duration("3s", "From SIGTERM to SIGKILL when a job is stopped."),
 
+  // What dead sessions leave
+  sessionHistoryMax: integer(10, "Sessions that have ended and are kept on disk, logs included; older ones are removed at the next start.", {
+    min: 0,
+    max: 10_000,
+  }),
+  sessionHistoryAge: duration("7d", "Sessions that ended longer ago than this are removed at the next start."),
+
   // GCS
   gcsStorageDurability: choice(
     "process",

@@ -5,7 +5,7 @@ export { claimSlots, claimStates } from "./core/executor.js";
 export { GcsLink } from "./core/gcs-link.js";
 export { ActorClassCore, actorHandleBrand, actorInfo, handleStateOf, makeHandle, methodsOf } from "./front/actor-handle.js";
 export * as errors from "./front/errors.js";
-export { ExitActorSignal, publicError } from "./front/errors.js";
+export { ExitActorSignal, fromCaller, publicError, refusalOf, withoutCallers } from "./front/errors.js";
 export { extensions, type RemoteFactory } from "./front/extensions.js";
 export { type FirstWord, type IoTask, type IoThread, type IoThreadData, sayFirstWord, startIoThread } from "./front/io-thread-host.js";
 export { isObjectRef, ObjectRef } from "./front/object-ref.js";

@@ -3,7 +3,9 @@ import { type Clock, type Logger, type Random, Scope, TrayError } from "@tray/co
 import { parseSystemConfig } from "@tray/config";
 import { type DashboardProcessConfig, dashboardUrlKey, internalNamespace } from "@tray/protocol";
 import type { Endpoint } from "@tray/rpc";
-import { createServer } from "node:http";
+import type { TlsIdentity } from "@tray/node-launcher";
+import { createServer, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -14,6 +16,7 @@ import { JobLoop } from "./jobs/job-loop.js";
 import { JobService } from "./jobs/job-service.js";
 import { JobStore } from "./jobs/job-store.js";
 import { mountTail } from "./jobs/tail-socket.js";
+import { packagesInUse } from "./packages/in-use.js";
 import { PackageStore } from "./packages/package-store.js";
 import { RpcCluster } from "./rpc-cluster.js";
 
@@ -25,6 +28,8 @@ export interface DashboardHost {
   readonly pid: number;
   readonly version: string;
   readonly token: string | undefined;
+  /** HTTPS when given. Clients need not show a certificate: browsers and Ray's client have none; the token is what admits them. */
+  readonly tls?: TlsIdentity | undefined;
 }
 
 export interface RunningDashboard {
@@ -51,7 +56,15 @@ export async function startDashboard(config: DashboardProcessConfig, host: Dashb
     let url = "";
     const packagesDir = join(config.jobsDir, "packages");
     const store = new JobStore(cluster.gcs);
-    const packages = new PackageStore(packagesDir, system.packageMaxSize, host.pid);
+    const packages = new PackageStore({
+      dir: packagesDir,
+      bytesMax: system.packageMaxSize,
+      keptBytesMax: system.runtimeEnvCacheSize,
+      pid: host.pid,
+      clock,
+      inUse: async () => packagesInUse(await store.list()),
+      onPruneError: (error) => logger.warn("old packages could not be removed", { error }),
+    });
     const logs = new JobLogs(cluster, join(config.sessionDir, "logs"), clock);
     const loop = new JobLoop({
       store,
@@ -67,14 +80,17 @@ export async function startDashboard(config: DashboardProcessConfig, host: Dashb
         dashboardUrl: url,
         stopGraceMs: system.jobStopGracePeriod,
         setupTimeoutMs: system.runtimeEnvSetupTimeout,
+        dirsBytesMax: system.runtimeEnvCacheSize,
         hasNeeds: record.needs.numCpus > 0 || record.needs.numGpus > 0,
       }),
     });
     const jobs = new JobService({ store, cluster, loop, logs, clock, random: host.random, agentUrl: () => url });
     const policy = { token: host.token, boundHost: config.httpHost };
-    const server = createServer(createApp({ cluster, jobs, packages, policy, logger, version: host.version, sessionName: config.sessionName }));
+    const app = createApp({ cluster, jobs, packages, policy, logger, version: host.version, sessionName: config.sessionName });
+    const { tls } = host;
+    const server = tls === undefined ? createServer(app) : createTlsServer({ cert: tls.cert, key: tls.key }, app);
     mountTail(server, jobs, policy, scope, logger);
-    url = await listen(server, config.httpHost, config.httpPort);
+    url = await listen(server, tls === undefined ? "http" : "https", config.httpHost, config.httpPort);
     scope.defer("http", () => {
       server.close();
       server.closeAllConnections();
@@ -93,7 +109,7 @@ export async function startDashboard(config: DashboardProcessConfig, host: Dashb
   }
 }
 
-function listen(server: ReturnType<typeof createServer>, host: string, port: number): Promise<string> {
+function listen(server: Server, scheme: "http" | "https", host: string, port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) =>
       reject(
@@ -105,7 +121,7 @@ function listen(server: ReturnType<typeof createServer>, host: string, port: num
     server.listen(port, host, () => {
       const bound = (server.address() as AddressInfo).port;
       const name = host === "0.0.0.0" || host === "::" ? hostname() : host.includes(":") ? `[${host}]` : host;
-      resolve(`http://${name}:${bound}`);
+      resolve(`${scheme}://${name}:${bound}`);
     });
   });
 }

@@ -17,6 +17,7 @@ export interface LocalNode {
 export interface LocalCluster {
   readonly gcsAddress: string;
   readonly tokenFile: string | undefined;
+  readonly tlsDir: string | undefined;
   readonly node: LocalNode;
 }
 
@@ -55,7 +56,7 @@ export function findLocalCluster(dataDir: string): LocalCluster | undefined {
     nodes.find((n) => n.plan.isHead && n.supervisorPid !== undefined) ??
     nodes.find((n) => n.raylet !== undefined);
   if (node === undefined) return undefined;
-  return { gcsAddress: gcsAddressOf(node), tokenFile: node.plan.raylet.tokenFile, node };
+  return { gcsAddress: gcsAddressOf(node), ...secretsOf(node), node };
 }
 
 /** Where the node's GCS serves, or served last. */
@@ -68,9 +69,21 @@ function readLastAddress(node: LocalNode): string | undefined {
   return readAddressFile(`${node.layout.dir}/gcs-server.json`)?.address;
 }
 
-/** The token file of a node here that belongs to the cluster at `address`. */
-export function tokenFileFor(dataDir: string, address: string): string | undefined {
-  return listLocalNodes(dataDir).find((n) => isRunning(n) && gcsAddressOf(n) === address)?.plan.raylet.tokenFile;
+/** What a node here uses that belongs to the cluster at `address`; undefined when there is none. */
+export function secretsFor(dataDir: string, address: string): Secrets | undefined {
+  const node = listLocalNodes(dataDir).find((n) => isRunning(n) && gcsAddressOf(n) === address);
+  return node === undefined ? undefined : secretsOf(node);
+}
+
+/** Files by which this machine proves that it belongs to a cluster. */
+export interface Secrets {
+  readonly tokenFile: string | undefined;
+  /** Undefined: the cluster speaks no TLS. */
+  readonly tlsDir: string | undefined;
+}
+
+function secretsOf({ plan }: LocalNode): Secrets {
+  return { tokenFile: plan.raylet.tokenFile, tlsDir: plan.raylet.tlsDir };
 }
 
 /** A pid from supervisor.json counts only while that process has this very plan on its command line. */
@@ -93,6 +106,3 @@ export function dataDirsInUse(): string[] {
   }
   return [...found];
 }
-
-/** True where the session was ended on purpose. */
-export const hasEnded = (layout: NodeLayout): boolean => existsSync(layout.session.endedFile);

@@ -1,7 +1,8 @@
 // Which session `tray start --head` works on: a new one, or one whose GCS died and whose tables are still there.
 import { TrayError } from "@tray/common";
-import { readdirSync } from "node:fs";
-import { gcsAddressOf, hasEnded, listLocalNodes, type LocalNode } from "./discover.js";
+import { existsSync, readdirSync } from "node:fs";
+import { gcsAddressOf, listLocalNodes, type LocalNode, readPlan } from "./discover.js";
+import { listNodeDirs, type SessionLayout } from "./layout.js";
 
 export type HeadSession =
   | { readonly kind: "new" }
@@ -22,9 +23,22 @@ export function headSession(dataDir: string): HeadSession {
       });
     }
   }
-  const unfinished = heads.find((node) => !hasEnded(node.layout) && hasTables(node.layout.session.tablesDir));
+  const unfinished = heads.find((node) => isUnfinished(node.layout.session));
   return unfinished === undefined ? { kind: "new" } : { kind: "continue", node: unfinished };
 }
+
+/** True for the session of a cluster that `tray start --head` would go on with. */
+export function isContinuable(session: SessionLayout): boolean {
+  return (
+    isUnfinished(session) &&
+    listNodeDirs(session).some((layout) => {
+      const plan = readPlan(layout);
+      return plan !== undefined && plan.isHead && !plan.endWithStarter;
+    })
+  );
+}
+
+const isUnfinished = (session: SessionLayout): boolean => !existsSync(session.endedFile) && hasTables(session.tablesDir);
 
 function hasTables(dir: string): boolean {
   try {

@@ -14,13 +14,13 @@ export {
   dataDirsInUse,
   findLocalCluster,
   gcsAddressOf,
-  hasEnded,
   inspectNode,
   isRunning,
   listLocalNodes,
   type LocalCluster,
   type LocalNode,
-  tokenFileFor,
+  type Secrets,
+  secretsFor,
 } from "./discover.js";
 export { headSession, type HeadSession } from "./head-session.js";
 export {
@@ -36,6 +36,7 @@ export {
   newSessionName,
   nodeLayout,
   type NodeLayout,
+  runDirOf,
   sessionLayout,
   type SessionLayout,
   shmRoot,
@@ -45,6 +46,7 @@ export {
   environmentOf,
   isAlive,
   isSameProcess,
+  killBelongings,
   listProcesses,
   processConfigOf,
   type ProcessEntry,
@@ -54,7 +56,10 @@ export {
   withDescendants,
 } from "./processes.js";
 export { type LocalClusterHandle, type LocalClusterOptions, startLocalCluster } from "./start-local.js";
+export { sweepDeadNodes, sweepRaylet } from "./leftovers.js";
+export { type KeepSessions, removeOldSessions } from "./old-sessions.js";
 export { StartError, type StartedNode, startNode } from "./start-node.js";
+export { readTlsDir, type TlsIdentity, tlsDirOf, tlsDirVariable, type TlsLookup } from "./tls-dir.js";
 export { liveSessionNames, removeStaleArenas, stopNodes, type StopOptions, type StopResult, sweepNode } from "./stop.js";
 export { superviseMain, type SupervisorProcess } from "./supervise-main.js";
 export { NodeSupervisor, type Report, type SupervisorHost } from "./supervisor.js";

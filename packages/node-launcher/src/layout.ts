@@ -6,6 +6,7 @@
 //                           /gcs/                the GCS tables (head): they end with the session, not with the process
 //                           /jobs/               uploaded packages, unpacked working directories, job scratch directories
 //                           /nodes/<node>/       plan.json, *.config.json, address files, auth_token when it is this session's own
+//                           /nodes/<node>/run/   configurations of the raylet's children: what carries one in its environment belongs to that raylet
 //   /dev/shm/tray_<session>_<node>/              the node's arena: one directory, so that what a crash left is found and removed
 import { randomBytes } from "node:crypto";
 import type { Random } from "@tray/common";
@@ -78,6 +79,8 @@ export function nodeLayout(session: SessionLayout, nodeName: string): NodeLayout
 
 export const configFileOf = (node: NodeLayout, daemon: DaemonName): string => join(node.dir, `${daemon}.config.json`);
 export const addressFileOf = (node: NodeLayout, daemon: DaemonName): string => join(node.dir, `${daemon}.json`);
+/** Where the raylet of a node keeps the configurations of its children while they run. */
+export const runDirOf = (node: NodeLayout): string => join(node.dir, "run");
 export const logFileOf = (node: NodeLayout, daemon: DaemonName | "supervisor"): string =>
   join(node.session.logsDir, `${daemon}-${node.nodeName}.log`);
 /** What a daemon writes when it cannot log: stack traces of crashes, messages of Node itself. */
@@ -114,6 +117,11 @@ export function listNodeDirs(session: SessionLayout): NodeLayout[] {
   return entries(session.nodesDir)
     .sort()
     .map((name) => nodeLayout(session, name));
+}
+
+/** True when it is there and belongs to this user. */
+export function isOwn(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.uid === process.getuid?.();
 }
 
 function entries(dir: string): string[] {

@@ -49,6 +49,8 @@ export interface NodeOptions {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   readonly spillDirs?: readonly string[] | undefined;
   readonly systemConfig?: Readonly<Record<string, unknown>> | undefined;
+  /** Port of this node's metrics; 0 picks one. Absent: none. */
+  readonly metricsPort?: number | undefined;
   readonly watchPid?: number | undefined;
   readonly endWithStarter: boolean;
   readonly startTimeoutMs: number;
@@ -103,6 +105,7 @@ export function planNode(options: NodeOptions, role: { readonly head: HeadOption
       advertiseHost: options.nodeIp,
       port: 0,
       bulkPort: 0,
+      ...(options.metricsPort === undefined ? {} : { metricsPort: options.metricsPort }),
       nodeName: node.nodeName,
       isHead: head !== undefined,
       resources,
@@ -145,7 +148,7 @@ export function commandsIn(binDir: string, execPath: string): Commands {
 
 /** Variables that belong to the starter alone: hooks of its Node, the job it runs in, the configuration it was itself given. */
 const privateVariables =
-  /^(NODE_OPTIONS|NODE_CHANNEL_.*|NODE_UNIQUE_ID|TRAY_PROCESS_CONFIG|TRAY_JOB_.*|TRAY_AUTH_TOKEN|RAY_JOB_CONFIG_JSON_ENV_VAR|TRAY_ADDRESS)$/;
+  /^(NODE_OPTIONS|NODE_CHANNEL_.*|NODE_UNIQUE_ID|TRAY_PROCESS_CONFIG|TRAY_JOB_.*|TRAY_AUTH_TOKEN|TRAY_TLS_DIR|RAY_JOB_CONFIG_JSON_ENV_VAR|TRAY_ADDRESS)$/;
 
 /** The environment of daemons (and, through the raylet, of workers). */
 export function daemonEnvironment(env: Environment): Record<string, string> {

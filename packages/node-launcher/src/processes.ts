@@ -85,6 +85,21 @@ export function processesUnder(dir: string, except: ReadonlySet<number> = new Se
   return listProcesses().filter((p) => p.state !== "Z" && !except.has(p.pid) && (processConfigOf(p.pid)?.startsWith(`${dir}/`) ?? false));
 }
 
+/**
+ * Kills what a process has started, itself not: its descendants, and whoever carries its configuration in the environment, in a session of its own or not.
+ * What cut both ties (double fork and an environment of its own) is not found.
+ */
+export function killBelongings(pid: number, configFile: string): void {
+  // What was started between the look and the signal is found by the next look.
+  for (let round = 0; round < 3; round++) {
+    const all = listProcesses().filter((p) => p.state !== "Z");
+    const marked = all.filter((p) => processConfigOf(p.pid) === configFile).map((p) => p.pid);
+    const left = withDescendants([pid, ...marked], all).filter((p) => p.pid !== pid);
+    if (left.length === 0) return;
+    for (const p of left) signalProcess(p.pid, "SIGKILL");
+  }
+}
+
 /** `roots` and all their descendants among `all`. */
 export function withDescendants(roots: Iterable<number>, all: readonly ProcessEntry[]): ProcessEntry[] {
   const children = new Map<number, ProcessEntry[]>();

@@ -3,6 +3,8 @@ import type { Clock, Random } from "@tray/common";
 import { type Environment, newToken, writeTokenFile } from "./auth-token.js";
 import { defaultDataDir, makeNodeDirs, newSessionName, nodeLayout, sessionLayout } from "./layout.js";
 import { commandsIn, planNode } from "./plan.js";
+import { sweepDeadNodes } from "./leftovers.js";
+import { type KeepSessions, removeOldSessions } from "./old-sessions.js";
 import { startNode } from "./start-node.js";
 import { liveSessionNames, removeStaleArenas } from "./stop.js";
 
@@ -26,6 +28,8 @@ export interface LocalClusterOptions {
   readonly spillDirs?: readonly string[] | undefined;
   /** Default false. */
   readonly dashboard?: boolean | undefined;
+  /** How much of ended clusters stays on disk. */
+  readonly history: Pick<KeepSessions, "sessionsMax" | "ageMaxMs">;
   readonly systemConfig?: Readonly<Record<string, unknown>> | undefined;
   readonly logLevel?: "debug" | "info" | "warn" | "error" | undefined;
   /** Default 30 000. */
@@ -53,6 +57,8 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   const dataDir = options.dataDir ?? (options.env["TRAY_DATA_DIR"] || defaultDataDir);
   const live = liveSessionNames();
   removeStaleArenas((name) => live.has(name));
+  sweepDeadNodes(dataDir);
+  removeOldSessions(dataDir, { ...options.history, nowMs: options.clock.wallMs(), isLive: (name) => live.has(name) });
   const session = sessionLayout(dataDir, newSessionName(options.clock.wallMs(), options.random));
   const node = nodeLayout(session, "local");
   makeNodeDirs(node);

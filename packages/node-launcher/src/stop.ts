@@ -3,7 +3,7 @@ import { type Clock, sleep } from "@tray/common";
 import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isRunning, listLocalNodes, type LocalNode } from "./discover.js";
-import { addressFileOf, type DaemonName, shmRoot } from "./layout.js";
+import { addressFileOf, type DaemonName, isOwn, shmRoot } from "./layout.js";
 import {
   isSameProcess,
   listProcesses,
@@ -106,12 +106,13 @@ function dedupe(processes: readonly ProcessEntry[]): ProcessEntry[] {
   return [...new Map(processes.map((p) => [p.pid, p])).values()];
 }
 
-/** Removes arenas in /dev/shm whose session has no living process: what machines or `kill -9` left. Those of other data directories are told apart by `isLive`. */
+/** Removes this user's arenas in /dev/shm whose session has no living process: what machines or `kill -9` left. Those of other data directories are told apart by `isLive`. */
 export function removeStaleArenas(isLive: (sessionName: string) => boolean): string[] {
   const removed: string[] = [];
   for (const name of existsSync(shmRoot) ? readdirSync(shmRoot) : []) {
     const session = /^tray_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]+)_/.exec(name)?.[1];
-    if (session === undefined || isLive(session)) continue;
+    // Another user's processes are not ours to read, so their sessions seem dead.
+    if (session === undefined || isLive(session) || !isOwn(join(shmRoot, name))) continue;
     rmSync(join(shmRoot, name), { recursive: true, force: true });
     removed.push(name);
   }

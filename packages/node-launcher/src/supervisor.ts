@@ -9,6 +9,7 @@
 //   U2. A restarted gcs-server or dashboard serves on the port it had.
 //   U3. Daemons end in the order raylet, dashboard, gcs-server: each may still talk to the next while it ends.
 //   U4. A start that fails leaves nothing of what it started running.
+//   U5. No worker, and nothing that one started, outlives the raylet by more than a moment, however the raylet ended.
 import { type Clock, type Logger, messageOf, sleep } from "@tray/common";
 import { daemonExitCodes, type ProcessAddress } from "@tray/protocol";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -37,6 +38,7 @@ import {
   sessionLayout,
   stderrFileOf,
 } from "./layout.js";
+import { sweepRaylet } from "./leftovers.js";
 import type { NodePlan } from "./plan.js";
 
 /** What the starter reads, one JSON line. */
@@ -47,6 +49,7 @@ export type Report =
       readonly nodeId: string;
       readonly rayletAddress: string;
       readonly dashboardUrl?: string;
+      readonly metricsUrl?: string;
       readonly supervisorPid: number;
     }
   | {
@@ -116,6 +119,7 @@ export class NodeSupervisor {
     const rayletExit = raylet === undefined ? undefined : await Promise.race([raylet.exited, this.whenStopping()]);
     if (rayletExit !== undefined && !this.stopping.signal.aborted) {
       this.host.logger.error(`raylet ${describeExit(rayletExit)}`, { ...rayletExit });
+      this.sweep("workers");
       this.running.delete("raylet");
       if (this.plan.isHead && !this.plan.endWithStarter)
         await this.whenStopping(); // U1: the head's GCS serves the other nodes
@@ -141,9 +145,16 @@ export class NodeSupervisor {
       await endDaemon(daemon, this.host.clock, this.plan.stopGraceMs);
       rmSync(addressFileOf(this.node, name), { force: true });
     }
+    this.sweep("all");
     if (this.plan.isHead) writeFileSync(this.node.session.endedFile, "");
     rmSync(this.node.shmDir, { recursive: true, force: true });
     rmSync(this.node.supervisorFile, { force: true });
+  }
+
+  /** U5. Job supervisors end their jobs themselves when the raylet is gone, and tell the GCS; they are spared until the node ends. */
+  private sweep(which: "workers" | "all"): void {
+    const killed = sweepRaylet(this.node, which);
+    if (killed > 0) this.host.logger.warn("killed what the raylet left", { killed });
   }
 
   private whenStopping(): Promise<undefined> {
@@ -167,6 +178,7 @@ export class NodeSupervisor {
       nodeId: raylet?.nodeId ?? "",
       rayletAddress: raylet?.address ?? "",
       ...(this.plan.dashboard === undefined || dashboard === undefined ? {} : { dashboardUrl: dashboard.address }),
+      ...(raylet?.metricsUrl === undefined ? {} : { metricsUrl: raylet.metricsUrl }),
       supervisorPid: this.host.pid,
     };
   }

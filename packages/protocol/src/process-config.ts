@@ -52,6 +52,8 @@ export interface RayletProcessConfig extends DaemonProcessConfig {
   readonly port: number;
   /** Port of the bulk socket; 0 picks one. */
   readonly bulkPort: number;
+  /** Port of GET /metrics, bound like the others; 0 picks one. Absent: this process serves none. */
+  readonly metricsPort?: number;
   readonly nodeName?: string;
   readonly isHead: boolean;
   /** User quantities (floats): CPU, GPU, memory (bytes) and custom names. What is absent of CPU, GPU and memory is detected. */
@@ -138,6 +140,8 @@ export interface ProcessAddress {
   readonly clusterId?: string;
   /** Raylets. */
   readonly nodeId?: string;
+  /** Raylets that serve metrics: an http:// or https:// URL. */
+  readonly metricsUrl?: string;
 }
 
 /** Exit codes of daemons, for whoever started them (the command line's table has the rest). */

@@ -5,6 +5,7 @@ export type { NodeFacts } from "./node.js";
 export type { ProcessExit, SpawnedProcess, SupervisorSpawner, WorkerLaunch, WorkerSpawner } from "./pool/spawner.js";
 export { arenaPath, removeDeadArenas } from "./process/arena-file.js";
 export { detectCpus, detectGpus, detectMemory, divideMemory, procMemoryProbe } from "./process/machine.js";
+export { MetricsServer, type MetricsServerOptions, renderSamples } from "./process/metrics-server.js";
 export { PidRecord } from "./process/pid-record.js";
 export { processExists } from "./process/proc.js";
 export { ProcessSpawners, type ProcessSpawnerOptions } from "./process/spawners.js";

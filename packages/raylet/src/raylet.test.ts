@@ -51,7 +51,7 @@ describe("leases", () => {
     expect(owner.grants.map((g) => g.grants)).toEqual([1, 2]);
     await until(() => world.gcs.last(node.nodeId)?.load[0]?.wait?.cause === "waiting-for-resources");
     expect(world.gcs.last(node.nodeId)?.available?.amounts["CPU"] ?? 0).toBe(0);
-    owner.to(node.address).leaseReturn({ leaseId: owner.grants[0]?.leaseId ?? "", workerBroken: false });
+    owner.to(node.address).leaseReturn({ leaseId: owner.grants[0]?.leaseId ?? "", workerBroken: false, workerLeaving: false });
     await until(() => owner.grants.length === 3);
     expect(owner.grants[2]?.worker?.workerId).toBe(owner.grants[0]?.worker?.workerId);
     expect(node.workers).toHaveLength(2);
@@ -146,7 +146,7 @@ describe("leases", () => {
     const owner = new FakeOwner(world, "o");
     owner.demand(node, 1);
     await until(() => owner.grants.length === 1);
-    owner.to(node.address).leaseReturn({ leaseId: owner.grants[0]?.leaseId ?? "", workerBroken: false });
+    owner.to(node.address).leaseReturn({ leaseId: owner.grants[0]?.leaseId ?? "", workerBroken: false, workerLeaving: false });
     await world.clock.advance(10);
     await world.clock.complete(world.gcs.node(node.nodeId).jobFinished(JobInfo.fromPartial({ jobId: "00000001" })));
     await until(() => node.alive.length === 0);

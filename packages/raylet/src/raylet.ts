@@ -295,6 +295,9 @@ export class Raylet {
   private workerDeparted(departed: Departed, exit: WorkerExit): void {
     const { worker, use } = departed;
     this.objects.clientGone(worker.workerId);
+    // As an owner, too: its session was closed here, which tells nobody, and the GCS may be away.
+    this.leases.peerDied(worker.workerId);
+    this.objects.ownerDied(worker.workerId);
     if (use?.kind === "lease") this.leases.workerGone(use.leaseId, exit);
     if (use?.kind === "actor") this.actors.departed(use.actorId, use.incarnation);
     if (!worker.registered) return; // nobody ever heard of it

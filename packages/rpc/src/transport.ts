@@ -1,10 +1,15 @@
 // The port below sessions: ordered links that carry frames, and break. GrpcTransport for real, MemoryNetwork for simulations;
 // one contract suite runs over both (contract.test.ts).
 
-/** Why a link is no more. `refused`: nothing listens there. `unauthenticated`: the listener did not accept the token. */
+/**
+ * Why a link is no more. `refused`: nothing listens there. `unauthenticated`: the listener did not accept the token. `untrusted`: one side speaks TLS and the other
+ * does not, or a certificate is not accepted.
+ */
 export interface LinkFailure {
-  readonly kind: "closed" | "broken" | "refused" | "unauthenticated";
+  readonly kind: "closed" | "broken" | "refused" | "unauthenticated" | "untrusted";
   readonly message: string;
+  /** What to do about it. */
+  readonly hint?: string;
 }
 
 /**

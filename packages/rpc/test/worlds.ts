@@ -1,7 +1,9 @@
 // Where the contract suites run: the real transport over loopback, and the simulated one. Both can break every connection without warning.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { createServer, connect as dialTcp, type AddressInfo, type Socket } from "node:net";
 import { type Clock, SeededRandom, SimClock, systemClock } from "@tray/common";
-import { GrpcTransport } from "../src/grpc/transport.js";
+import { GrpcTransport, type TlsFiles } from "../src/grpc/transport.js";
 import { MemoryNetwork } from "../src/memory/network.js";
 import type { Transport } from "../src/transport.js";
 
@@ -75,8 +77,8 @@ async function relay(target: string): Promise<{ address: string; breakAll(): num
   };
 }
 
-export function grpcWorld(): World {
-  const transport = new GrpcTransport();
+export function grpcWorld(tls?: TlsFiles): World {
+  const transport = new GrpcTransport({ tls });
   const relays: Awaited<ReturnType<typeof relay>>[] = [];
   return {
     clock: systemClock,
@@ -102,7 +104,12 @@ export function grpcWorld(): World {
   };
 }
 
+const identityFile = (name: string): Buffer => readFileSync(join(__dirname, "../../object-store/test/identity", name));
+/** For 127.0.0.1, its own authority. */
+export const testIdentity: TlsFiles = { ca: identityFile("cert.pem"), cert: identityFile("cert.pem"), key: identityFile("key.pem") };
+
 export const worlds: [string, () => World][] = [
   ["MemoryNetwork", memoryWorld],
   ["GrpcTransport", grpcWorld],
+  ["GrpcTransport with TLS", () => grpcWorld(testIdentity)],
 ];

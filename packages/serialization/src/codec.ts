@@ -22,6 +22,8 @@ export interface CodecOptions {
   readonly inlineBufferMax?: number;
   /** Prefix of the ids of classes and symbols that this process ships; must be unique in the job. Default random. */
   readonly idPrefix?: string;
+  /** What an error's stack is to say where it arrives. Default: what it says here. */
+  readonly stackOf?: (error: Error) => string | undefined;
 }
 
 export interface DeserializeOptions {
@@ -53,7 +55,7 @@ export class Codec {
 
   constructor(options: CodecOptions) {
     this.#idPrefix = options.idPrefix ?? randomBytes(6).toString("hex");
-    this.#state = new CodecState([...(options.extensions ?? [])], options.modules, new FunctionInspector(), this.#idPrefix);
+    this.#state = new CodecState([...(options.extensions ?? [])], options.modules, new FunctionInspector(), this.#idPrefix, options.stackOf);
     this.#inlineBufferMax = options.inlineBufferMax ?? inlineBufferMaxDefault;
   }
 

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createModuleHost } from "./module-host.js";
+import { createModuleHost, pathOfUrl } from "./module-host.js";
 
 const dir = mkdtempSync(join(tmpdir(), "tray-module-host-"));
 beforeAll(() => {
@@ -27,4 +27,12 @@ describe("what a relative import refers to", () => {
   it.each(cases)("%s imports %s", (importer, specifier, file) => {
     expect(host.referToImport(specifier, join(dir, importer), "import")).toEqual({ kind: "file", specifier: file, from: "", loader: "import" });
   });
+});
+
+it("the file of a script is known by its URL, by tsx's ways of writing it too", () => {
+  expect(pathOfUrl("file:///job/a%20b.ts?namespace=1")).toBe("/job/a b.ts");
+  expect(pathOfUrl("file:///job/./a.ts")).toBe("/job/a.ts");
+  expect(pathOfUrl("/job/a.ts?x")).toBe("/job/a.ts");
+  expect(pathOfUrl("data:text/javascript,1?filePath=%2Fjob%2Fa%20b.ts")).toBe("/job/a b.ts");
+  for (const url of ["data:text/javascript,1", "node:fs", "evalmachine.<anonymous>"]) expect(pathOfUrl(url)).toBeUndefined();
 });

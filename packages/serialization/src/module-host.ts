@@ -56,10 +56,15 @@ export function pathOfUrl(url: string): string | undefined {
       return undefined; // file URLs of another host, from a source map or a damaged value
     }
   }
+  if (url.startsWith("data:")) {
+    // tsx's way to give a CommonJS module in TypeScript to an ES module.
+    const file = /\?filePath=([^&#]+)$/.exec(url)?.[1];
+    return file === undefined ? undefined : decodeURIComponent(file);
+  }
   return isAbsolute(url) ? url.replace(/\?.*$/, "") : undefined;
 }
 
-const typescriptFile = /\.[cm]?tsx?$/;
+export const typescriptFile = /\.[cm]?tsx?$/;
 
 /** TypeScript files import `./x.js`, or `./x`, and mean `x.ts`; who loads it from elsewhere must know. */
 function meantByTypeScript(path: string): string {
@@ -147,7 +152,7 @@ class NodeModuleHost implements ModuleHost {
       if (ref.kind !== "package" || fallback === undefined || !isNotFound(error)) throw this.#failed(ref, error);
       loaded = await import(pathToFileURL(fallback).href);
     }
-    this.#imported.set(key, loaded);
+    this.#imported.set(key, withNames(loaded));
   }
 
   /**
@@ -201,6 +206,14 @@ class NodeModuleHost implements ModuleHost {
     if (name === "default") return loaded;
     return name === "*" ? namespaceOf(loaded) : (loaded as Record<string, unknown>)[name];
   }
+}
+
+/** tsx's loader shows a CommonJS module in TypeScript as its `default` alone; importers compiled by tsx see the names, so shipped code must as well. */
+function withNames(namespace: unknown): unknown {
+  if (!types.isModuleNamespaceObject(namespace)) return namespace;
+  if (Object.keys(namespace as object).some((key) => key !== "default" && key !== "module.exports")) return namespace;
+  const exports = (namespace as { default?: unknown }).default;
+  return (exports as { __esModule?: unknown } | null | undefined)?.__esModule === true ? namespaceOf(exports) : namespace;
 }
 
 function isNotFound(error: unknown): boolean {

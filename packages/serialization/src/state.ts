@@ -69,6 +69,7 @@ export class CodecState {
     readonly host: ModuleHost,
     readonly inspector: FunctionInspector,
     idPrefix: string,
+    readonly stackOf: (error: Error) => unknown = (error) => error.stack,
   ) {
     this.#idPrefix = idPrefix;
     for (const extension of extensions) {

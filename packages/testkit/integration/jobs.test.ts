@@ -36,6 +36,8 @@ function untilStatus(id: string, ...wanted: JobDetails["status"][]): Promise<Job
   });
 }
 
+const ended = async (id: string): Promise<string> => (await untilStatus(id, "SUCCEEDED", "FAILED", "STOPPED"), id);
+
 const logs = async (id: string): Promise<string> => (JSON.parse((await cluster.http("GET", `/api/jobs/${id}/logs`)).text) as { logs: string }).logs;
 
 /** The whole tail of a job and how it was closed. */
@@ -111,6 +113,43 @@ it("a job that fails: exit code, message with its last lines, and 1 from tray su
   const job = await info("bad");
   expect(job).toMatchObject({ status: "FAILED", driver_exit_code: 7, error_type: "JOB_ENTRYPOINT_COMMAND_ERROR" });
   expect(job.message).toMatch(/^Job entrypoint command failed with exit code 7, last available logs[^]*to-stderr/);
+});
+
+it("a runtime environment that this version cannot make fails the job and says why; what is empty in it does not", async () => {
+  const refused = await info(await submit({ entrypoint: "echo ran", runtime_env: { pip: { packages: ["x"], pip_check: false } } }).then(ended));
+  expect(refused).toMatchObject({ status: "FAILED", error_type: "RUNTIME_ENV_SETUP_FAILURE", driver_exit_code: null });
+  expect(refused.message).toMatch(/^runtime_env setup failed: runtime_env 'pip' is not supported by this version of tray; it knows working_dir, /);
+  const mistyped = await cluster.tray("submit", "--runtime-env-json", '{"working_dri": "."}', "--", "echo ran");
+  expect({ code: mistyped.code, stdout: mistyped.stdout }).toEqual({ code: 1, stdout: expect.not.stringContaining("ran") });
+  expect(mistyped.stderr).toContain("did you mean 'working_dir'?");
+  const empty = { pip: { packages: [], pip_check: false }, _ray_commit: "0".repeat(40), conda: null, py_modules: [], working_dir: "", env_vars: {} };
+  expect(await info(await submit({ entrypoint: "true", runtime_env: empty }).then(ended))).toMatchObject({ status: "SUCCEEDED" });
+});
+
+it("directories of ended jobs are kept up to a size, and those of running ones whatever it is", async () => {
+  const small = await TestCluster.start({ cpus: 1, extra: ["--system-config", '{"runtimeEnvCacheSize": "3MiB", "packageMaxSize": "1MiB"}'] });
+  try {
+    const dir = join(small.sessionDir, "jobs", "work");
+    const submitTo = async (id: string, command: string): Promise<void> => {
+      const result = await small.tray("submit", "--submission-id", id, "--", `dd if=/dev/zero of=two-mb bs=1M count=2 2>/dev/null; ${command}`);
+      expect({ code: result.code, stderr: result.code === 0 ? "" : result.stderr }).toEqual({ code: 0, stderr: "" });
+    };
+    const gate = join(small.dir, "gate");
+    const running = submitTo("running", `until [ -e ${gate} ]; do sleep 0.05; done`);
+    await until("it to run", () => existsSync(join(dir, "running", "two-mb")));
+    await submitTo("first", "true");
+    await until("the first to be told ended", () => readFileSync(`${dir}.owners/first.json`, "utf8").includes("ended"));
+    expect(existsSync(join(dir, "first", "two-mb"))).toBe(true);
+    await submitTo("second", "true");
+    await until("the first to go", () => !existsSync(join(dir, "first")));
+    expect(["running", "second"].map((id) => existsSync(join(dir, id, "two-mb")))).toEqual([true, true]);
+    writeFileSync(gate, "");
+    await running;
+    await until("the second to go", () => !existsSync(join(dir, "second")));
+    await small.stop();
+  } finally {
+    await small.destroy();
+  }
 });
 
 it("a taken id, an unknown id, a bad request", async () => {

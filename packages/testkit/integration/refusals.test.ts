@@ -76,6 +76,12 @@ describe("a wrong address", () => {
   });
 });
 
+it("a taken metrics port is 8, with the flag, and nothing stays", async () => {
+  const flags = ["--address", cluster.gcsAddress, "--node-name", "lost", "--num-cpus", "1", "--object-store-memory", "100MiB"];
+  const result = await cluster.tray("start", ...flags, "--metrics-port", String(occupiedPort));
+  expectRefusal(result, 8, new RegExp(`the metrics port .*:${occupiedPort} \\(--metrics-port\\) cannot be bound`));
+});
+
 describe("a wrong token", () => {
   const wrong = { TRAY_AUTH_TOKEN: "0".repeat(64) };
   it("is 4 for commands, over gRPC and over HTTP", async () => {

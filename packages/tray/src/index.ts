@@ -7,7 +7,18 @@
  *   console.log(await tray.get(refs));      // [1, 4, 9]
  */
 import { type Duration, type ErrorCode, isTrayError as isTrayErrorOf, parseDuration, TrayError } from "@tray/common";
-import { type ActorOptions, ExitActorSignal, handleStateOf, isObjectRef, makeHandle, ObjectRef, type TaskOptions } from "@tray/core-worker";
+import { closest } from "@tray/config";
+import {
+  type ActorOptions,
+  ExitActorSignal,
+  fromCaller,
+  handleStateOf,
+  isObjectRef,
+  makeHandle,
+  ObjectRef,
+  refusalOf,
+  type TaskOptions,
+} from "@tray/core-worker";
 import { connect, connectSync, disconnect, type InitOptions } from "./driver.js";
 import { connectOnce, currentLink, errors, isClass, makeActorClass, makeRemoteFunction, onFirstUse, runtime } from "./state.js";
 import type { ActorClass, ActorHandle, AnyClass, RemoteFunction } from "./types.js";
@@ -22,9 +33,13 @@ installWorkerMain();
  * @throws ConnectionError, AuthenticationError, VersionMismatchError; CONFLICT when connected already.
  */
 export async function init(options: InitOptions = {}): Promise<RuntimeContext> {
-  checkInitOptions(options);
-  await connectOnce(() => connect(options));
-  return getRuntimeContext();
+  try {
+    checkInitOptions(options);
+    await connectOnce(() => connect(options));
+    return getRuntimeContext();
+  } catch (error) {
+    throw fromCaller(error, init);
+  }
 }
 
 /** Disconnects; ends the cluster if `init` started it. Idempotent. */
@@ -45,46 +60,62 @@ export function remote<A extends unknown[], R, const O extends TaskOptions = obj
   options?: O,
 ): RemoteFunction<A, R, O extends { numReturns: infer N } ? N : 1>;
 export function remote(target: Function, options: object = {}): unknown {
-  if (typeof target !== "function") throw new TrayError("INVALID_ARGUMENT", `remote takes a function or a class, not ${typeof target}`);
-  return isClass(target)
-    ? makeActorClass(target as unknown as new (...args: never[]) => object, options)
-    : makeRemoteFunction(target as (...args: never[]) => unknown, options);
+  try {
+    if (typeof target !== "function") throw new TrayError("INVALID_ARGUMENT", `remote takes a function or a class, not ${typeof target}`);
+    return isClass(target)
+      ? makeActorClass(target as unknown as new (...args: never[]) => object, options)
+      : makeRemoteFunction(target as (...args: never[]) => unknown, options);
+  } catch (error) {
+    throw fromCaller(error, remote);
+  }
 }
 
 export async function kill(actor: ActorHandle<unknown>, options: { noRestart?: boolean } = {}): Promise<void> {
-  await runtime().call("killActor", { actorId: stateOf(actor, "kill").description.actorId, noRestart: options.noRestart ?? true });
+  try {
+    await runtime().call("killActor", { actorId: stateOf(actor, "kill").description.actorId, noRestart: options.noRestart ?? true });
+  } catch (error) {
+    throw fromCaller(error, kill);
+  }
 }
 
 /** Resolves when the actor is created and alive; rejects with the reason why it is not (its constructor's error, a taken name, …). */
 export async function ready(actor: ActorHandle<unknown>, options: GetOptions = {}): Promise<void> {
-  const { actorId } = stateOf(actor, "ready").description;
-  const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout");
-  if (timeoutMs === undefined) {
-    await runtime().call("actorReady", { actorId }, options.signal);
-    return;
-  }
-  const { clock } = runtime();
-  const aborter = new AbortController();
-  const timer = clock.after(timeoutMs, () => aborter.abort(new errors.GetTimeoutError(`actor ${actorId} was not ready after ${timeoutMs} ms`)));
   try {
-    await runtime().call(
-      "actorReady",
-      { actorId },
-      options.signal === undefined ? aborter.signal : AbortSignal.any([options.signal, aborter.signal]),
-    );
-  } finally {
-    timer.cancel();
+    const { actorId } = stateOf(actor, "ready").description;
+    const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout");
+    if (timeoutMs === undefined) {
+      await runtime().call("actorReady", { actorId }, options.signal);
+      return;
+    }
+    const { clock } = runtime();
+    const aborter = new AbortController();
+    const timer = clock.after(timeoutMs, () => aborter.abort(new errors.GetTimeoutError(`actor ${actorId} was not ready after ${timeoutMs} ms`)));
+    try {
+      await runtime().call(
+        "actorReady",
+        { actorId },
+        options.signal === undefined ? aborter.signal : AbortSignal.any([options.signal, aborter.signal]),
+      );
+    } finally {
+      timer.cancel();
+    }
+  } catch (error) {
+    throw fromCaller(error, ready);
   }
 }
 
 /** The handle of a named actor. It does not keep the actor alive. @throws ActorNotFoundError */
 export async function getActor<T = unknown>(name: string, namespace?: string): Promise<ActorHandle<T>> {
-  const r = runtime();
-  const found = await r.call<{ actorId: string; className: string; methods: string[]; maxTaskRetries: number; owner: never }>("getActor", {
-    name,
-    namespace: namespace ?? r.currentNamespace,
-  });
-  return makeHandle(r, 0, { ...found, maxPendingCalls: -1 }) as ActorHandle<T>;
+  try {
+    const r = runtime();
+    const found = await r.call<{ actorId: string; className: string; methods: string[]; maxTaskRetries: number; owner: never }>("getActor", {
+      name,
+      namespace: namespace ?? r.currentNamespace,
+    });
+    return makeHandle(r, 0, { ...found, maxPendingCalls: -1 }) as ActorHandle<T>;
+  } catch (error) {
+    throw fromCaller(error, getActor);
+  }
 }
 
 export async function listNamedActors(options: { allNamespaces?: boolean } = {}): Promise<{ name: string; namespace: string }[]> {
@@ -108,25 +139,37 @@ export interface GetOptions {
 
 /** Stores a value. Resolves when it is stored; waits while the store is full. */
 export async function put<T>(value: T): Promise<ObjectRef<T>> {
-  return (await runtime().put(value)) as ObjectRef<T>;
+  try {
+    return (await runtime().put(value)) as ObjectRef<T>;
+  } catch (error) {
+    throw fromCaller(refusalOf(error, "the value given to put"), put);
+  }
 }
 
 /** The value of a reference, or of each in an array, in order. @throws what the task threw (TaskError, cause attached), or why there is no value. */
 export async function get<T>(ref: ObjectRef<T>, options?: GetOptions): Promise<T>;
 export async function get<T extends readonly unknown[]>(refs: { [K in keyof T]: ObjectRef<T[K]> }, options?: GetOptions): Promise<T>;
 export async function get(refs: ObjectRef<unknown> | readonly ObjectRef<unknown>[], options: GetOptions = {}): Promise<unknown> {
-  const many = Array.isArray(refs);
-  const list = (many ? refs : [refs]) as readonly ObjectRef<unknown>[];
-  checkRefs(list, "get");
-  const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout");
-  const values = await runtime().get(list, timeoutMs, options.signal);
-  return many ? values : values[0];
+  try {
+    const many = Array.isArray(refs);
+    const list = (many ? refs : [refs]) as readonly ObjectRef<unknown>[];
+    checkRefs(list, "get");
+    const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout");
+    const values = await runtime().get(list, timeoutMs, options.signal);
+    return many ? values : values[0];
+  } catch (error) {
+    throw fromCaller(error, get);
+  }
 }
 
 /** As `get`, blocking this thread (not the cluster) instead of returning a promise. */
 export function getSync<T>(ref: ObjectRef<T>, options: { timeout?: Duration } = {}): T {
-  checkRefs([ref], "getSync");
-  return runtime().getSync(ref, options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout")) as T;
+  try {
+    checkRefs([ref], "getSync");
+    return runtime().getSync(ref, options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout")) as T;
+  } catch (error) {
+    throw fromCaller(error, getSync);
+  }
 }
 
 /** Waits until `numReturns` [1] of the references are ready (done or failed) or the time is over. At most numReturns are answered as ready; order is kept. */
@@ -134,49 +177,60 @@ export async function wait<T>(
   refs: readonly ObjectRef<T>[],
   options: { numReturns?: number; timeout?: Duration; fetchLocal?: boolean } = {},
 ): Promise<[ready: ObjectRef<T>[], notReady: ObjectRef<T>[]]> {
-  checkRefs(refs, "wait");
-  const numReturns = options.numReturns ?? 1;
-  if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length) {
-    throw new TrayError("INVALID_ARGUMENT", `wait: numReturns is ${numReturns}, with ${refs.length} references it must be from 1 to ${refs.length}`);
+  try {
+    checkRefs(refs, "wait");
+    const numReturns = options.numReturns ?? 1;
+    if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length) {
+      throw new TrayError(
+        "INVALID_ARGUMENT",
+        `wait: numReturns is ${numReturns}, with ${refs.length} references it must be from 1 to ${refs.length}`,
+      );
+    }
+    if (new Set(refs).size !== refs.length) throw new TrayError("INVALID_ARGUMENT", "wait: the same reference twice; pass each once");
+    const flags = await runtime().wait(
+      refs as readonly ObjectRef<unknown>[],
+      numReturns,
+      options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout"),
+      options.fetchLocal ?? true,
+    );
+    const done: ObjectRef<T>[] = [];
+    const rest: ObjectRef<T>[] = [];
+    for (let i = 0; i < refs.length; i++) (flags[i] === true && done.length < numReturns ? done : rest).push(refs[i] as ObjectRef<T>);
+    return [done, rest];
+  } catch (error) {
+    throw fromCaller(error, wait);
   }
-  if (new Set(refs).size !== refs.length) throw new TrayError("INVALID_ARGUMENT", "wait: the same reference twice; pass each once");
-  const flags = await runtime().wait(
-    refs as readonly ObjectRef<unknown>[],
-    numReturns,
-    options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout"),
-    options.fetchLocal ?? true,
-  );
-  const done: ObjectRef<T>[] = [];
-  const rest: ObjectRef<T>[] = [];
-  for (let i = 0; i < refs.length; i++) (flags[i] === true && done.length < numReturns ? done : rest).push(refs[i] as ObjectRef<T>);
-  return [done, rest];
 }
 
 /** The references in the order in which they become ready. */
 export async function* asCompleted<T>(refs: readonly ObjectRef<T>[]): AsyncGenerator<ObjectRef<T>, void, undefined> {
-  checkRefs(refs, "asCompleted");
-  const arrived: ObjectRef<T>[] = [];
-  let wake: (() => void) | undefined;
-  let failed: unknown;
-  for (const ref of refs) {
-    runtime()
-      .wait([ref as ObjectRef<unknown>], 1, undefined, true)
-      .then(
-        () => arrived.push(ref),
-        (error: unknown) => {
-          failed ??= error;
-        },
-      )
-      .finally(() => wake?.());
-  }
-  for (let left = refs.length; left > 0; left--) {
-    while (arrived.length === 0) {
-      if (failed !== undefined) throw failed as Error;
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
+  try {
+    checkRefs(refs, "asCompleted");
+    const arrived: ObjectRef<T>[] = [];
+    let wake: (() => void) | undefined;
+    let failed: unknown;
+    for (const ref of refs) {
+      runtime()
+        .wait([ref as ObjectRef<unknown>], 1, undefined, true)
+        .then(
+          () => arrived.push(ref),
+          (error: unknown) => {
+            failed ??= error;
+          },
+        )
+        .finally(() => wake?.());
     }
-    yield arrived.shift() as ObjectRef<T>;
+    for (let left = refs.length; left > 0; left--) {
+      while (arrived.length === 0) {
+        if (failed !== undefined) throw failed as Error;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      yield arrived.shift() as ObjectRef<T>;
+    }
+  } catch (error) {
+    throw fromCaller(error, asCompleted);
   }
 }
 
@@ -185,9 +239,13 @@ export async function* asCompleted<T>(refs: readonly ObjectRef<T>[]): AsyncGener
  * `force` [false] kills its worker; `recursive` [true] cancels what it submitted. `get` then throws TaskCancelledError, if it had not ended before.
  */
 export async function cancel(ref: ObjectRef<unknown>, options: { force?: boolean; recursive?: boolean } = {}): Promise<void> {
-  checkRefs([ref], "cancel");
-  const r = runtime();
-  r.core.cancel(r.slotOf(ref), options.force ?? false, options.recursive ?? true);
+  try {
+    checkRefs([ref], "cancel");
+    const r = runtime();
+    r.core.cancel(r.slotOf(ref), options.force ?? false, options.recursive ?? true);
+  } catch (error) {
+    throw fromCaller(error, cancel);
+  }
 }
 
 /** How instances of a class travel, here and in the job's workers. */
@@ -337,7 +395,10 @@ const initKeys = [
 
 function checkInitOptions(options: InitOptions): void {
   for (const name of Object.keys(options)) {
-    if (!initKeys.includes(name))
-      throw new TrayError("INVALID_ARGUMENT", `init: unknown option ${name}`, { hint: `known options: ${initKeys.join(", ")}` });
+    if (initKeys.includes(name)) continue;
+    const meant = closest(name, initKeys);
+    throw new TrayError("INVALID_ARGUMENT", `init: unknown option ${name}${meant === undefined ? "" : `; did you mean ${meant}?`}`, {
+      hint: `known options: ${initKeys.join(", ")}`,
+    });
   }
 }

@@ -12,7 +12,19 @@ import {
   type ToCore,
   ToUserSender,
 } from "@tray/core-worker";
-import { findLocalCluster, type LocalClusterHandle, readToken, startLocalCluster, tokenFileFor, tokenSource } from "@tray/node-launcher";
+import { parseSystemConfig } from "@tray/config";
+import {
+  findLocalCluster,
+  killBelongings,
+  type LocalClusterHandle,
+  readTlsDir,
+  readToken,
+  secretsFor,
+  startLocalCluster,
+  type TlsIdentity,
+  tlsDirOf,
+  tokenSource,
+} from "@tray/node-launcher";
 import { SharedArena } from "@tray/object-store";
 import type { WorkerProcessConfig } from "@tray/protocol";
 import { FaultPlan, GrpcTransport } from "@tray/rpc";
@@ -32,9 +44,12 @@ const channel = new ThreadChannel(data.ports, (memory, start) => dispatchToCore(
 });
 const user = new ToUserSender(channel);
 
+/** Workers: the configuration file by which processes that user code started are known. */
+let belongings: string | undefined;
 const processPort = {
   killSelf: (reason: string): void => {
     logger.warn("ending this process", { reason });
+    if (belongings !== undefined) killBelongings(process.pid, belongings); // where the raylet is gone nobody else does
     process.kill(process.pid, "SIGKILL");
   },
   exit: (code: number): void => user.exit(code),
@@ -51,9 +66,9 @@ const lastLogsMs = 100;
 
 async function driver(task: DriverTask): Promise<void> {
   const { options, facts } = task;
-  const { gcsAddress, token, local } = await findCluster(task);
+  const { gcsAddress, token, tls, local } = await findCluster(task);
   const started = await startDriver({
-    transport: new GrpcTransport(),
+    transport: new GrpcTransport({ tls }),
     clock: systemClock,
     random: systemRandom,
     logger,
@@ -99,10 +114,11 @@ async function driver(task: DriverTask): Promise<void> {
 async function worker(task: {
   config: WorkerProcessConfig;
   token: string | undefined;
-  facts: { pid: number; nodeVersion: string };
+  facts: { pid: number; nodeVersion: string; configFile: string };
   faults: string | undefined;
 }): Promise<void> {
   const { config } = task;
+  belongings = task.facts.configFile;
   const log = createWriteStream(config.logFile, { flags: "a" });
   logger = createLogger({
     level: config.logLevel,
@@ -111,7 +127,7 @@ async function worker(task: {
     fields: { workerId: config.workerId },
   });
   const started = await startWorker({
-    transport: new GrpcTransport(),
+    transport: new GrpcTransport({ tls: tlsIn(config.tlsDir) }),
     clock: systemClock,
     random: systemRandom,
     logger,
@@ -201,7 +217,9 @@ function over(target: ToCore, call: (requestId: number, method: string) => boole
   });
 }
 
-async function findCluster(task: DriverTask): Promise<{ gcsAddress: string; token: string | undefined; local: LocalClusterHandle | undefined }> {
+async function findCluster(
+  task: DriverTask,
+): Promise<{ gcsAddress: string; token: string | undefined; tls: TlsIdentity | undefined; local: LocalClusterHandle | undefined }> {
   const { options, facts } = task;
   const dataDir = facts.env["TRAY_DATA_DIR"] ?? "/tmp/tray";
   const wanted = options.address ?? facts.env["TRAY_ADDRESS"] ?? "";
@@ -210,8 +228,10 @@ async function findCluster(task: DriverTask): Promise<{ gcsAddress: string; toke
     const gcsAddress = found?.gcsAddress ?? (wanted === "auto" ? "" : wanted);
     if (gcsAddress !== "") {
       checkAddress(gcsAddress);
-      const source = tokenSource({ env: facts.env, homeDir: homedir(), clusterTokenFile: found?.tokenFile ?? tokenFileFor(dataDir, gcsAddress) });
-      return { gcsAddress, token: readToken(source), local: undefined };
+      const known = found ?? secretsFor(dataDir, gcsAddress);
+      const source = tokenSource({ env: facts.env, homeDir: homedir(), clusterTokenFile: known?.tokenFile });
+      const tlsDir = tlsDirOf({ env: facts.env, cluster: known });
+      return { gcsAddress, token: readToken(source), tls: tlsIn(tlsDir), local: undefined };
     }
     if (wanted === "auto") {
       throw new TrayError("CONNECTION", "no tray cluster runs on this machine", {
@@ -219,6 +239,7 @@ async function findCluster(task: DriverTask): Promise<{ gcsAddress: string; toke
       });
     }
   }
+  const { sessionHistoryMax, sessionHistoryAge } = parseSystemConfig(options.systemConfig ?? {});
   const local = await startLocalCluster({
     binDir: task.binDir,
     execPath: facts.execPath,
@@ -234,9 +255,10 @@ async function findCluster(task: DriverTask): Promise<{ gcsAddress: string; toke
     resources: options.resources,
     labels: options.labels,
     dashboard: options.dashboard,
+    history: { sessionsMax: sessionHistoryMax, ageMaxMs: sessionHistoryAge },
     systemConfig: options.systemConfig,
   });
-  return { gcsAddress: local.gcsAddress, token: local.token, local };
+  return { gcsAddress: local.gcsAddress, token: local.token, tls: undefined, local }; // loopback alone
 }
 
 function checkAddress(address: string): void {
@@ -246,6 +268,9 @@ function checkAddress(address: string): void {
     });
   }
 }
+
+/** Read where it is needed: a directory that is not right must fail with its own words. */
+const tlsIn = (dir: string | undefined): TlsIdentity | undefined => (dir === undefined ? undefined : readTlsDir(dir, systemClock.wallMs()));
 
 const faultsOf = (json: string | undefined): FaultPlan | undefined => (json === undefined || json === "" ? undefined : FaultPlan.parse(json));
 

@@ -11,6 +11,7 @@ import {
   extensions,
   type FirstWord,
   type Failure,
+  fromCaller,
   type IoTask,
   type IoThread,
   publicError,
@@ -22,10 +23,12 @@ import {
   ThreadChannel,
   type ToUser,
   ToCoreSender,
+  withoutCallers,
 } from "@tray/core-worker";
 import { SharedArena } from "@tray/object-store";
 import { Codec, createModuleHost, type ModuleHost } from "@tray/serialization";
 import type { TaskContext } from "@tray/worker-host";
+import { dirname } from "node:path";
 
 /** What a connection is to the API functions. */
 export interface Link {
@@ -108,8 +111,20 @@ class RemoteFunction {
     const core = new RemoteFunctionCore(runtime, fn, options);
     this[remoteFunctionBrand] = core;
     this.function = fn;
-    this.remote = (...args) => core.submit(args);
-    this.options = (more) => new RemoteFunction(core.fn, { ...options, ...more });
+    this.remote = (...args) => {
+      try {
+        return core.submit(args);
+      } catch (error) {
+        throw fromCaller(error, this.remote);
+      }
+    };
+    this.options = (more) => {
+      try {
+        return new RemoteFunction(core.fn, { ...options, ...more });
+      } catch (error) {
+        throw fromCaller(error, this.options);
+      }
+    };
   }
   complete(fn: AnyFunction): void {
     this.function = fn;
@@ -124,8 +139,20 @@ class ActorClass {
   constructor(cls: Instantiable, options: object) {
     const core = new ActorClassCore(runtime, cls, options);
     this[remoteFunctionBrand] = core;
-    this.remote = (...args) => core.create(args);
-    this.options = (more) => new ActorClass(core.cls, { ...options, ...more });
+    this.remote = (...args) => {
+      try {
+        return core.create(args);
+      } catch (error) {
+        throw fromCaller(error, this.remote);
+      }
+    };
+    this.options = (more) => {
+      try {
+        return new ActorClass(core.cls, { ...options, ...more });
+      } catch (error) {
+        throw fromCaller(error, this.options);
+      }
+    };
   }
 }
 
@@ -196,7 +223,14 @@ export function startUserThread(ioThreadFile: string, task: IoTask, user: ToUser
         ...(mainScript === undefined ? {} : { mainModule: mainScript }),
         fallbacks: { tray: ioThreadFile.replace(/io-thread\.cjs$/, "index.cjs") },
       });
-      const codec: Codec = new Codec({ extensions: extensions(() => made, remoteFactory), modules: wrap?.(host) ?? host, inlineBufferMax: 256 });
+      const libraryDir = dirname(ioThreadFile);
+      const stackOf = (error: Error): string | undefined => (typeof error.stack === "string" ? withoutCallers(error.stack, libraryDir) : undefined);
+      const codec: Codec = new Codec({
+        extensions: extensions(() => made, remoteFactory),
+        modules: wrap?.(host) ?? host,
+        inlineBufferMax: 256,
+        stackOf,
+      });
       const made = new Runtime(core, channel, codec, SharedArena.open(word.arena.path, word.arena.capacity), systemClock, word.connection);
       return made;
     },

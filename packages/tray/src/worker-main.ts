@@ -1,8 +1,9 @@
 // A worker's user thread: what bin/worker-host.ts calls through the loaded library, so that user code and the worker share one copy of it.
-import { type ExecActor, type FirstWord, type Runtime, type ToUser } from "@tray/core-worker";
+import { type ExecActor, type FirstWord, type Runtime, type ToUser, withoutCallers } from "@tray/core-worker";
 import { type UserExecutorHost, UserExecutor } from "@tray/worker-host";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { inspect } from "node:util";
 import { bundleDir } from "./driver.js";
 import { setLink, startUserThread } from "./state.js";
 import type { ModuleHost } from "@tray/serialization";
@@ -12,7 +13,7 @@ export interface WorkerMainOptions {
   /** WorkerProcessConfig, as read from its file. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly token: string | undefined;
-  readonly facts: { readonly pid: number; readonly nodeVersion: string };
+  readonly facts: { readonly pid: number; readonly nodeVersion: string; readonly configFile: string };
   readonly faults: string | undefined;
 }
 
@@ -89,15 +90,21 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
     process.exit(code);
   };
   process.on("uncaughtException", (error) => {
-    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-    executor.escaped(error);
+    process.stderr.write(`uncaught exception: ${told(error)}\n`);
+    executor.escaped("uncaught exception", error);
   });
   process.on("unhandledRejection", (reason) => {
-    process.stderr.write(`unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}\n`);
-    executor.escaped(reason);
+    process.stderr.write(`unhandled rejection: ${told(reason)}\n`);
+    executor.escaped("unhandled rejection", reason);
   });
-  process.on("exit", () => {
-    if (!leaving) flush();
+  process.on("exit", (code) => {
+    if (leaving) return;
+    // The listener runs inside of process.exit(), so the stack says who called it. These are the process's last words, which the task's error quotes.
+    const frames = (new Error().stack ?? "").split("\n").slice(1);
+    const caller = frames.find((frame) => !frame.includes(bundleDir()) && !/\(?node:[^()]*\)?$/.test(frame))?.trim() ?? "";
+    const names = executor.runningNames;
+    if (names.length > 0) process.stderr.write(`tray: process.exit(${code}) in ${names.join(", ")} ${caller}\n`);
+    flush();
   });
   thread.io.worker.on("error", (error) => {
     process.stderr.write(`tray: the I/O thread failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
@@ -116,6 +123,10 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
   thread.channel.ref(); // a worker lives until it is told to go
   thread.io.worker.ref();
   thread.channel.start();
+}
+
+function told(thrown: unknown): string {
+  return thrown instanceof Error ? withoutCallers(thrown.stack ?? thrown.message, bundleDir()) : inspect(thrown);
 }
 
 /** Shipped code imports through a vm option that Node calls experimental: a warning in every job's output about which its user can do nothing. */

@@ -19,10 +19,12 @@ import {
   outcomes,
   publicError,
   rememberFunction,
+  refusalOf,
   type ReturnValue,
   type Runtime,
 } from "@tray/core-worker";
 import { taskIdOf } from "@tray/protocol";
+import { inspect } from "node:util";
 
 /** The task or call whose code runs. */
 export interface TaskContext {
@@ -176,15 +178,7 @@ export class UserExecutor {
       } catch (error) {
         this.current = undefined;
         if (error instanceof ExitActorSignal) this.runtime().core.finished(execId, outcomes.exitActor, 0, noReturns, noBytes, "");
-        else
-          this.runtime().core.finished(
-            execId,
-            outcomes.error,
-            0,
-            noReturns,
-            this.errorBytes(error),
-            `constructor of ${spec.className} threw: ${describe(error)}`,
-          );
+        else this.runtime().core.finished(execId, outcomes.error, 0, noReturns, this.errorBytes(error), describe(error));
       }
     };
     void create();
@@ -200,13 +194,24 @@ export class UserExecutor {
     this.finish(running, outcomes.cancelled, noReturns, noBytes, ""); // its promise is abandoned
   }
 
-  /** Something escaped from user code: an unhandled rejection, an exception out of a timer. Fails what runs; answers whether anything did. */
-  escaped(error: unknown): boolean {
-    const victims = [...this.running.values()];
-    for (const running of victims)
-      this.finish(running, outcomes.error, noReturns, this.errorBytes(error), `${running.context.taskName}: unhandled: ${describe(error)}`);
-    this.host.replaceWorker(`unhandled error: ${describe(error)}`);
-    return victims.length > 0;
+  /** Something escaped from user code. Fails what runs. */
+  escaped(how: "unhandled rejection" | "uncaught exception", error: unknown): void {
+    // A bare "unhandled" would leave the user looking for a throw in the task's own code.
+    const origin = how === "unhandled rejection" ? "a promise that nobody awaited" : "thrown by a timer or an event";
+    for (const running of [...this.running.values()])
+      this.finish(
+        running,
+        outcomes.error,
+        noReturns,
+        this.errorBytes(error),
+        `${how} in ${running.context.taskName} (${origin}): ${describe(error)}`,
+      );
+    this.host.replaceWorker(`${how}: ${describe(error)}`);
+  }
+
+  /** Names of what runs, for a process that ends under it. */
+  get runningNames(): readonly string[] {
+    return [...this.running.values()].map((running) => running.taskName);
   }
 
   /** Begins what may begin. Called after each batch of messages, and whenever something finished. */
@@ -360,7 +365,7 @@ export class UserExecutor {
       }
       void this.storeAndFinish(running, numReturns === 1 ? [value] : numReturns === 0 ? [] : (value as unknown[]));
     } catch (error) {
-      this.failed(running, error);
+      this.resultRefused(running, error);
     }
   }
 
@@ -386,11 +391,18 @@ export class UserExecutor {
       }
       this.finish(running, outcomes.ok, returns, noBytes, "");
     } catch (error) {
-      this.failed(running, error);
+      this.resultRefused(running, error);
     }
   }
 
-  private failed(running: Running, error: unknown): void {
+  /** The function did its work; what it returned is no good. */
+  private resultRefused(running: Running, error: unknown): void {
+    const refusal = refusalOf(error, `the result of ${running.taskName}`);
+    if (refusal instanceof Error) refusal.stack = `${refusal.name}: ${refusal.message}`; // the user's code is no longer on the stack
+    this.failed(running, refusal, describe(refusal));
+  }
+
+  private failed(running: Running, error: unknown, message = `${running.taskName} threw ${describe(error)}`): void {
     if (running.finished) return;
     if (error instanceof ExitActorSignal) {
       const nothing = this.pack(undefined) as ReturnValue;
@@ -398,7 +410,7 @@ export class UserExecutor {
       return;
     }
     const outcome = this.isRetried(running, error) ? outcomes.retryableError : outcomes.error;
-    this.finish(running, outcome, noReturns, this.errorBytes(error), `${running.context.taskName} threw ${describe(error)}`);
+    this.finish(running, outcome, noReturns, this.errorBytes(error), message);
   }
 
   /** The error is of a class that the task's `retryExceptions` names. */
@@ -463,6 +475,7 @@ function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
 }
 
+/** What was thrown, in a line. */
 function describe(error: unknown): string {
   if (error instanceof Error) {
     const own = (error.constructor as { name?: string } | undefined)?.name;
@@ -470,5 +483,5 @@ function describe(error: unknown): string {
   }
   if (typeof error === "object" && error !== null && "message" in error)
     return `${(error as { name?: string }).name ?? "Error"}: ${String((error as { message: unknown }).message)}`;
-  return String(error);
+  return `${inspect(error, { depth: 1, breakLength: Number.POSITIVE_INFINITY, maxStringLength: 500, maxArrayLength: 10 })} (not an Error)`;
 }

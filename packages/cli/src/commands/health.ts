@@ -28,7 +28,7 @@ export async function healthCheck(session: Session): Promise<number> {
   ];
   if (report.dashboardUrl !== null) {
     try {
-      const { status, text } = await new DashboardClient(report.dashboardUrl, target.token, context).health("/api/gcs_healthz");
+      const { status, text } = await DashboardClient.at(report.dashboardUrl, target, context).health("/api/gcs_healthz");
       checks.push({ name: "dashboard", ok: status === 200, detail: status === 200 ? `${report.dashboardUrl} serves` : text });
     } catch (error) {
       checks.push({ name: "dashboard", ok: false, detail: messageOf(error) });

@@ -12,17 +12,24 @@ import {
   type NodeLayout,
   type NodePlan,
   planNode,
+  readTlsDir,
   readToken,
+  removeOldSessions,
   removeStaleArenas,
+  secretsFor,
   sessionLayout,
+  type Secrets,
   type SessionLayout,
   signalProcess,
   type StartedNode,
   startNode,
-  tokenFileFor,
+  sweepDeadNodes,
+  tlsDirOf,
   tokenSource,
 } from "@tray/node-launcher";
+import { parseSystemConfig } from "@tray/config";
 import { hostname } from "node:os";
+import { resolve } from "node:path";
 import { withConnection } from "../connection.js";
 import { CliFailure, exitCodes } from "../failure.js";
 import { checkAddress, type Session } from "../globals.js";
@@ -57,6 +64,15 @@ export async function start(session: Session, flags: StartFlags, version: string
     throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", "--autoscaling-config: this version of tray has no autoscaler");
   const live = liveSessionNames();
   removeStaleArenas((name) => live.has(name));
+  const { dataDir } = first.settings;
+  sweepDeadNodes(dataDir);
+  const { sessionHistoryMax, sessionHistoryAge } = parseSystemConfig(resolved.systemConfig);
+  removeOldSessions(dataDir, {
+    nowMs: context.clock.wallMs(),
+    sessionsMax: sessionHistoryMax,
+    ageMaxMs: sessionHistoryAge,
+    isLive: (name) => live.has(name),
+  });
   const block = first.settings.block === true;
   const started: StartedNode[] = [];
   try {
@@ -105,7 +121,9 @@ async function planFor(session: Session, node: ResolvedNode, resolved: ResolvedS
     homeDir: context.homeDir,
     tokenFile: settings.tokenFile === context.env["TRAY_AUTH_TOKEN_PATH"] ? undefined : settings.tokenFile,
   };
-  const clusterTokenFile = gcsAddress === undefined ? undefined : tokenFileFor(settings.dataDir, gcsAddress);
+  const known = gcsAddress === undefined ? undefined : secretsFor(settings.dataDir, gcsAddress);
+  const clusterTokenFile = known?.tokenFile;
+  const tlsDir = tlsDirFor(session, node, known);
   if (!node.isHead && readToken(tokenSource({ ...lookup, clusterTokenFile })) === undefined) {
     throw new CliFailure(
       exitCodes.unauthenticated,
@@ -118,14 +136,14 @@ async function planFor(session: Session, node: ResolvedNode, resolved: ResolvedS
   if (gcsAddress !== undefined && joins === undefined)
     await withConnection(
       session,
-      { address: gcsAddress, token: readToken(tokenSource({ ...lookup, clusterTokenFile })), local: undefined },
+      { address: gcsAddress, token: readToken(tokenSource({ ...lookup, clusterTokenFile })), tlsDir, local: undefined },
       async () => {},
     );
   const options = {
     node: layout,
     commands,
     tokenFile: ensureTokenFile({ ...lookup, clusterTokenFile }, layout.tokenFile, context.random),
-    tlsDir: settings.tlsDir,
+    tlsDir,
     logLevel: logLevelOf(settings.logLevel),
     nodeIp,
     bindHost: isLoopbackHost(nodeIp) ? "127.0.0.1" : "0.0.0.0",
@@ -136,6 +154,7 @@ async function planFor(session: Session, node: ResolvedNode, resolved: ResolvedS
     resources: settings.resources,
     labels: settings.labels,
     spillDirs: settings.spillDir,
+    metricsPort: settings.metricsPort,
     systemConfig: resolved.systemConfig,
     endWithStarter: block,
     startTimeoutMs: session.timeoutMs ?? startTimeoutMs,
@@ -143,6 +162,16 @@ async function planFor(session: Session, node: ResolvedNode, resolved: ResolvedS
   };
   if (gcsAddress !== undefined) return planNode(options, { gcsAddress });
   return planNode(options, { head: { port: settings.port ?? 0, dashboard: await dashboardOf(node) } });
+}
+
+/** Checked here: what is wrong with it is one clear line at once, not a daemon's last words. Absolute, because daemons run elsewhere. */
+function tlsDirFor({ context }: Session, { settings, origins }: ResolvedNode, known: Secrets | undefined): string | undefined {
+  const given = origins["tlsDir"]?.kind === "environment" ? undefined : settings.tlsDir;
+  const dir = tlsDirOf({ env: context.env, tlsDir: given, cluster: known });
+  if (dir === undefined) return undefined;
+  const absolute = resolve(context.cwd, dir);
+  readTlsDir(absolute, context.clock.wallMs());
+  return absolute;
 }
 
 const withPortOf = (listen: string, served: string): string => listen.slice(0, listen.lastIndexOf(":")) + served.slice(served.lastIndexOf(":"));
@@ -202,6 +231,7 @@ async function announce(session: Session, node: ResolvedNode, plan: NodePlan, st
       sessionName: plan.sessionName,
       gcsAddress,
       dashboardUrl: report.dashboardUrl ?? null,
+      metricsUrl: report.metricsUrl ?? null,
       nodeId,
       nodeName: plan.nodeName,
       isHead: plan.isHead,
@@ -213,10 +243,11 @@ async function announce(session: Session, node: ResolvedNode, plan: NodePlan, st
   }
   if (session.flags.quiet === true) return;
   const tokenFile = plan.raylet.tokenFile ?? "-";
+  const metrics = report.metricsUrl === undefined ? "" : `\n  Metrics  ${report.metricsUrl}`;
   const shown = tokenFile.startsWith(`${context.homeDir}/`) ? `~${tokenFile.slice(context.homeDir.length)}` : tokenFile;
   if (!node.isHead) {
     context.stdout.write(
-      `tray ${version} node ${plan.nodeName} joined ${report.gcsAddress} (node ${report.nodeId.slice(0, 8)})\n  Logs  ${logsDir}\nStop:  tray stop\n`,
+      `tray ${version} node ${plan.nodeName} joined ${report.gcsAddress} (node ${report.nodeId.slice(0, 8)})\n  Logs  ${logsDir}${metrics}\nStop:  tray stop\n`,
     );
     return;
   }
@@ -224,8 +255,8 @@ async function announce(session: Session, node: ResolvedNode, plan: NodePlan, st
     [
       `tray ${version} head started on ${plan.raylet.advertiseHost} (session ${plan.sessionName})`,
       `  GCS        ${report.gcsAddress.padEnd(20)} Dashboard  ${report.dashboardUrl ?? "-"}        Logs  ${plan.dataDir}/session_latest/logs`,
-      `  Auth       token (${shown})`,
-      `Add a node:  tray start --address ${report.gcsAddress}          (with the same token file)`,
+      `  Auth       token (${shown})${plan.raylet.tlsDir === undefined ? "" : `, TLS (${plan.raylet.tlsDir})`}${metrics}`,
+      `Add a node:  tray start --address ${report.gcsAddress}          (with the same token file${plan.raylet.tlsDir === undefined ? "" : ", and certificates: tray cert issue"})`,
       "Run a job:   tray submit -- node main.js                 Stop:  tray stop",
       "",
     ].join("\n"),

@@ -6,12 +6,15 @@
 //
 // Invariants
 //   A1. calls leave in the order of their submission, each once per incarnation; one whose arguments are missing holds back those behind it.
-//   A2. a call in flight when its worker is lost waits for the actor's fate, then fails or goes back to its place; it is never sent to the same incarnation twice.
+//   A2. a call in flight when its worker is lost waits for the actor's fate, then fails or goes back to its place, at the cost of a retry. Its fate is
+//       known when the GCS tells of it, or when the worker is reached again: it lived, only the way to it was cut for too long, and the GCS has
+//       nothing to tell.
 //   A3. nothing is sent to an actor that is not ALIVE, or to an address of an older incarnation.
 import { Deque } from "@tray/common";
 import { type ActorInfo, ActorState, type ErrorInfo } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
 import { errorInfo } from "./failures.js";
+import { cancelledError } from "./submitter.js";
 import type { TaskEntry } from "./task-entry.js";
 
 export interface ActorCallerHost {
@@ -21,11 +24,19 @@ export interface ActorCallerHost {
   /** Takes a retry from the call's budget. */
   takeRetry(task: TaskEntry): boolean;
   soon(fn: () => void): void;
+  after(delayMs: number, fn: () => void): void;
 }
+
+/** Between attempts to reach a worker that was lost and is alive as far as the GCS has told. */
+const redialMinMs = 50;
+const redialMaxMs = 2_000;
 
 export class ActorCaller {
   private readonly queue = new Deque<TaskEntry>();
   private readonly inflight = new Map<number, TaskEntry>();
+  /** Calls that were in flight over a session that was lost. */
+  private readonly astray = new Map<number, TaskEntry>();
+  private redialing = false;
   private info: ActorInfo | undefined;
   private session: Session | undefined;
   private incarnation = -1;
@@ -40,7 +51,7 @@ export class ActorCaller {
   ) {}
 
   get pending(): number {
-    return this.queue.length + this.inflight.size;
+    return this.queue.length + this.inflight.size + this.astray.size;
   }
   get state(): ActorInfo | undefined {
     return this.info;
@@ -116,7 +127,7 @@ export class ActorCaller {
 
   private connect(incarnation: number, address: string): void {
     // What was in flight to an earlier life has met its fate by now.
-    if (this.incarnation !== incarnation && this.inflight.size > 0) {
+    if (this.incarnation !== incarnation) {
       this.fateKnown(
         errorInfo(
           "ACTOR_UNAVAILABLE",
@@ -128,31 +139,99 @@ export class ActorCaller {
       );
     }
     this.incarnation = incarnation;
-    this.nextSequence = 0;
-    const session = this.host.dial(address);
+    this.attach(this.host.dial(address));
+  }
+
+  private attach(session: Session): void {
     this.session = session;
+    this.nextSequence = 0;
+    let opened = false;
+    session.opened().then(
+      () => (opened = true),
+      () => undefined, // onLost tells
+    );
     session.onLost(() => {
-      if (this.session === session) this.session = undefined; // A2: wait for the GCS to say what happened
+      if (this.session !== session) return;
+      this.session = undefined;
+      const calls = [...this.inflight.values()];
+      this.inflight.clear();
+      for (const task of calls) {
+        if (opened) this.astray.set(task.number, task);
+        else this.putBack(task); // nothing leaves before a session is open
+      }
+      this.redialSoon(redialMinMs);
     });
     this.schedule();
   }
 
+  /** A2: the GCS will say what happened, or the worker is there after all. */
+  private redialSoon(delayMs: number): void {
+    if (this.redialing) return;
+    this.redialing = true;
+    this.host.after(delayMs, () => {
+      this.redialing = false;
+      if (this.isLost && this.pending > 0) this.redial(Math.min(redialMaxMs, delayMs * 2));
+    });
+  }
+
+  private redial(nextDelayMs: number): void {
+    const { incarnation, info } = this;
+    const { endpoint = "", workerId = "" } = info?.address ?? {};
+    this.redialing = true;
+    const session = this.host.dial(endpoint);
+    session.opened().then(
+      () => {
+        this.redialing = false;
+        if (!this.isLost) return;
+        // Another process may have the address by now: then the GCS has yet to tell of the end of the one before.
+        if (this.incarnation !== incarnation || session.peer?.id !== workerId || session.state === "lost") return this.redialSoon(nextDelayMs);
+        this.fateKnown(
+          errorInfo(
+            "ACTOR_UNAVAILABLE",
+            `the connection with actor ${this.actorId} was lost while this call was in flight, and it was not retried: it may or may not have run`,
+            { hint: "set maxTaskRetries to have such calls repeated", details: { actorId: this.actorId } },
+          ),
+        );
+        this.attach(session);
+      },
+      () => {
+        this.redialing = false;
+        if (this.isLost) this.redialSoon(nextDelayMs);
+      },
+    );
+  }
+
+  /** There is no way to the worker, though the GCS says that it lives. */
+  private get isLost(): boolean {
+    return this.session === undefined && this.info?.state === ActorState.ALIVE;
+  }
+
+  private putBack(task: TaskEntry): void {
+    if (task.cancelled) {
+      this.host.fail(task, cancelledError(task));
+      return;
+    }
+    task.state = "queued";
+    this.insertInOrder(task);
+  }
+
   /** Calls in flight to a lost worker: back to their place, or failed. */
   private fateKnown(error: ErrorInfo): void {
-    const calls = [...this.inflight.values()];
+    const calls = [...this.astray.values(), ...this.inflight.values()];
+    this.astray.clear();
     this.inflight.clear();
     for (const task of calls) {
       if (this.host.takeRetry(task)) {
         task.attempt++;
-        task.state = "queued";
-        this.insertInOrder(task);
+        this.putBack(task);
       } else this.host.fail(task, error);
     }
     this.schedule();
   }
 
   private failAll(error: ErrorInfo): void {
-    const calls = [...this.inflight.values(), ...this.queue];
+    const calls = [...this.astray.values(), ...this.inflight.values(), ...this.queue];
+    this.astray.clear();
     this.inflight.clear();
     this.queue.clear();
     for (const task of calls) this.host.fail(task, error);
@@ -183,6 +262,7 @@ export class ActorCaller {
 
   private sendReady(): void {
     const { session } = this;
+    if (this.isLost && this.queue.length > 0) this.redialSoon(redialMinMs);
     if (session === undefined || this.info?.state !== ActorState.ALIVE) return; // A3
     const batch: TaskEntry[] = [];
     for (let head = this.queue.peek(); head !== undefined; head = this.queue.peek()) {

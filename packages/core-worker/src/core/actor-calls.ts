@@ -170,6 +170,7 @@ export class ActorCalls {
       fail: (task, error) => this.submitter().fail(task, error),
       takeRetry: (task) => this.submitter().takeRetry(task),
       soon: (fn) => this.clock.soon(fn),
+      after: (delayMs, fn) => void this.clock.after(delayMs, fn),
     });
     caller = made;
     this.callers.set(actorId, caller);

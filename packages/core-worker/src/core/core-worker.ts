@@ -523,10 +523,11 @@ export class CoreWorker implements ToCore {
     if (this.leaving) return;
     this.leaving = true;
     this.o.logger.info("leaving", { reason });
-    this.executor.sendAnswers();
     this.close();
-    // Said before it is done, so that the end counts as meant: no crash, no restart.
-    void this.announceExit(reason, 1000).then(() => this.o.user.exit(0));
+    // Said before it is done, so that the end counts as meant: no crash, no restart. Code 0 says more: whoever has no answer of it has nothing that
+    // it began (Submitter U3).
+    const told = this.announceExit(reason, 1000);
+    void Promise.all([this.executor.deliverAnswers(), told]).then(([delivered]) => this.o.user.exit(delivered ? 0 : 1));
   }
 
   private announceExit(reason: string, timeoutMs: number): Promise<unknown> {

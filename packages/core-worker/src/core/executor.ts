@@ -110,6 +110,10 @@ export class Executor {
   private became: { readonly key: string; readonly reply: Promise<BecomeActorReply> } | undefined;
   /** Tasks whose returned references the caller has not taken over yet. */
   private unconfirmed = 0;
+  /** Who pushed something. */
+  private readonly pushers = new Set<Session>();
+  /** One of them was lost, perhaps with answers on their way. */
+  private missed = false;
   private lastLease = "";
 
   constructor(
@@ -282,8 +286,10 @@ export class Executor {
       if (this.takeBack(execution)) {
         this.answer(session, unstarted(execution.push, TaskOutcome.CANCELLED));
         this.handOver();
-      } else if (message.force && this.actor === undefined) this.host.killSelf("cancelled with force");
-      else this.user.cancelExec(execution.id);
+      } else if (message.force && this.actor === undefined) {
+        this.dying(); // only this task pays
+        this.clock.after(killAfterMs, () => this.host.killSelf("cancelled with force"));
+      } else this.user.cancelExec(execution.id);
       return;
     }
   }
@@ -302,6 +308,7 @@ export class Executor {
   /** The caller is gone: what it has queued here is dropped; nobody would take the answer. */
   callerLost(session: Session): void {
     this.answers.delete(session);
+    this.pushers.delete(session);
     for (const execution of [...this.executions.values()]) if (execution.session === session) this.takeBack(execution);
     this.callers.delete(session);
     const unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
@@ -369,7 +376,8 @@ export class Executor {
   }
 
   private leaveWhenDone(reason: string): void {
-    if (this.executions.size > 0 && this.actor !== undefined) {
+    // The user's thread may have begun the next task before this one's end came here.
+    if (this.executions.size > 0) {
       this.clock.after(10, () => this.leaveWhenDone(reason));
       return;
     }
@@ -496,7 +504,11 @@ export class Executor {
     if (templates === undefined) {
       templates = new Map();
       session.local.set(templatesKey, templates);
-      session.onLost(() => this.callerLost(session));
+      this.pushers.add(session);
+      session.onLost((error) => {
+        if (error.details?.["goodbye"] !== true) this.missed = true;
+        this.callerLost(session);
+      });
     }
     return templates;
   }
@@ -635,6 +647,14 @@ export class Executor {
     if (this.answering) return;
     this.answering = true;
     this.clock.soon(() => this.sendAnswers());
+  }
+
+  /** Sends what has been answered, and resolves when every caller has it. False: one of them may not. */
+  async deliverAnswers(): Promise<boolean> {
+    await this.registrar.settled(); // E4: some wait for it
+    this.sendAnswers();
+    const all = await Promise.allSettled([...this.pushers].map((session) => session.delivered()));
+    return !this.missed && all.every(({ status }) => status === "fulfilled");
   }
 
   /** Sends what has been answered. Called at the end of the turn, and at once when the process is about to end. */

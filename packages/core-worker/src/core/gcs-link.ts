@@ -90,6 +90,7 @@ export class GcsLink {
         this.dirty = true; // G2: in the next set
       else subscriptions.push({ channel, afterVersion: version });
     }
+    const released = [...this.letGo];
     this.letGo.clear();
     const attempt = ++this.attempts;
     this.underWay = true;
@@ -105,6 +106,7 @@ export class GcsLink {
       .then((lost) => {
         if (attempt !== this.attempts) return; // a fresh session has repeated it
         this.underWay = false;
+        if (lost) for (const channel of released) this.letGo.add(channel); // G2: perhaps the GCS has not heard of it
         const again = lost && this.connected.state === "up";
         if (!again && !this.dirty) return;
         this.dirty = false;

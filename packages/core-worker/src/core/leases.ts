@@ -75,7 +75,7 @@ export class Leases implements LeaseGroupHost {
   granted(raylet: string, grant: LeaseGrant): void {
     const group = this.groups.get(grant.classKey);
     if (group === undefined) {
-      this.sendReturn(raylet, grant.leaseId);
+      this.sendReturn({ id: grant.leaseId, raylet, leaving: false });
       return;
     }
     group.granted(raylet, grant, this.clock.now());
@@ -123,7 +123,7 @@ export class Leases implements LeaseGroupHost {
   }
   returnLease(lease: Lease): void {
     this.forgetLease(lease);
-    this.sendReturn(lease.raylet, lease.id);
+    this.sendReturn(lease);
   }
   push(lease: Lease, tasks: TaskEntry[]): void {
     const session = this.byLease.get(lease.id)?.session;
@@ -261,8 +261,9 @@ export class Leases implements LeaseGroupHost {
   private endLease(group: LeaseGroup, lease: Lease, exit: WorkerExit): void {
     const lost = group.leaseEnded(lease);
     this.forgetLease(lease);
-    for (const task of lost) this.submitter().lost(task, exit);
-    this.sendReturn(lease.raylet, lease.id);
+    const node = { nodeId: lease.worker.nodeId, raylet: lease.raylet, bulk: "" };
+    for (const task of lost) this.submitter().lost(task, exit, node);
+    this.sendReturn(lease, lost.length > 0); // alive after all, it may still be at them
     this.touch(group);
   }
 
@@ -272,9 +273,9 @@ export class Leases implements LeaseGroupHost {
     (known?.session?.local.get(leasesOnSession) as Set<string> | undefined)?.delete(lease.id);
   }
 
-  private sendReturn(raylet: string, leaseId: string): void {
+  private sendReturn({ id, raylet, leaving }: Pick<Lease, "id" | "raylet" | "leaving">, workerBroken = false): void {
     const session = this.peers.known(raylet);
-    session?.client(RayletService).leaseReturn({ leaseId, workerBroken: false });
+    session?.client(RayletService).leaseReturn({ leaseId: id, workerBroken, workerLeaving: leaving });
   }
 }
 

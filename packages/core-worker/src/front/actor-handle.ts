@@ -1,10 +1,10 @@
 // Actor classes and handles.
 import { newActorIdFrom } from "./ids.js";
-import { publicError } from "./errors.js";
+import { fromCaller, publicError } from "./errors.js";
 import type { ObjectRef, OwnerAddress, RefHost } from "./object-ref.js";
 import { type ActorOptions, checkMethodOptions, type MethodOptions, type ResolvedActor, resolveActorOptions } from "./options.js";
-import { shipClasses, shipFunction } from "./remote-function.js";
-import type { Runtime } from "./runtime.js";
+import { argumentRefusal, shipClasses, shipFunction } from "./remote-function.js";
+import type { PackedArguments, Runtime } from "./runtime.js";
 
 export const actorHandleBrand: unique symbol = Symbol.for("tray.ActorHandle") as never;
 export const actorInfo: unique symbol = Symbol.for("tray.actorInfo") as never;
@@ -82,7 +82,12 @@ export class HandleState {
         hint: "await some before calling again",
       });
     }
-    const refs = runtime.submit(template.id, template.numReturns, args, this.slot);
+    let refs: ObjectRef<unknown>[];
+    try {
+      refs = runtime.submit(template.id, template.numReturns, args, this.slot);
+    } catch (error) {
+      throw argumentRefusal(runtime, error, `${description.className}.${method}`, args);
+    }
     if (limited) this.countPending(refs[0]);
     return template.numReturns === 1 ? refs[0] : template.numReturns === 0 ? undefined : refs;
   }
@@ -111,13 +116,24 @@ export function makeHandle(runtime: Runtime, slot: number, description: ActorDes
   const state = new HandleState(runtime, slot, description);
   const handle = new ActorHandle();
   for (const method of description.methods) {
-    const bound = (options: MethodOptions): object => ({
-      remote: (...args: unknown[]) => state.call(method, args, options),
-      options: (more: MethodOptions) => {
-        checkMethodOptions(more);
-        return bound({ ...options, ...more });
-      },
-    });
+    const bound = (given: MethodOptions): object => {
+      const remote = (...args: unknown[]): unknown => {
+        try {
+          return state.call(method, args, given);
+        } catch (error) {
+          throw fromCaller(error, remote);
+        }
+      };
+      const options = (more: MethodOptions): object => {
+        try {
+          checkMethodOptions(more);
+        } catch (error) {
+          throw fromCaller(error, options);
+        }
+        return bound({ ...given, ...more });
+      };
+      return { remote, options };
+    };
     Object.defineProperty(handle, method, { value: bound(noOptions), enumerable: true });
   }
   Object.defineProperty(handle, actorInfo, { value: { id: description.actorId } });
@@ -143,11 +159,19 @@ export class ActorClassCore {
     this.resolved = resolveActorOptions(given);
   }
 
+  private pack(runtime: Runtime, args: readonly unknown[]): PackedArguments {
+    try {
+      return runtime.packArguments(args);
+    } catch (error) {
+      throw argumentRefusal(runtime, error, `new ${this.cls.name || "(anonymous class)"}`, args);
+    }
+  }
+
   create(args: readonly unknown[]): object {
     const runtime = this.current();
     const { resolved } = this;
     const functionId = shipFunction(runtime, this.cls as unknown as (...args: never[]) => unknown);
-    const packed = runtime.packArguments(args);
+    const packed = this.pack(runtime, args);
     const slot = runtime.takeSlot();
     const actorId = newActorIdFrom(runtime.currentJobId);
     const methods = methodsOf(this.cls);

@@ -119,7 +119,10 @@ export function publicError(code: ErrorCode, message: string, options: TrayError
 export function errorOf(failure: Failure, reviveCause: (bytes: Uint8Array) => unknown): TrayError {
   const options: TrayErrorOptions = {};
   if (failure.hint !== "") options.hint = failure.hint;
-  if (failure.detailsJson !== undefined && failure.detailsJson !== "") options.details = JSON.parse(failure.detailsJson) as Record<string, unknown>;
+  if (failure.detailsJson !== undefined && failure.detailsJson !== "") {
+    const { causeBase64: _, ...details } = JSON.parse(failure.detailsJson) as Record<string, unknown>; // that is the cause's other way here
+    options.details = details;
+  }
   if (failure.cause !== undefined && failure.cause.length > 0) {
     try {
       options.cause = reviveCause(failure.cause);
@@ -127,7 +130,59 @@ export function errorOf(failure: Failure, reviveCause: (bytes: Uint8Array) => un
       options.cause = error; // the cause itself could not be read here: say so rather than nothing
     }
   }
-  return publicError(failure.code as ErrorCode, failure.message, options);
+  // Made while a message of the I/O thread is read: where that is says nothing to anybody. The API function that throws it gives it a stack.
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  const error = publicError(failure.code as ErrorCode, failure.message, options);
+  Error.stackTraceLimit = limit;
+  return error;
+}
+
+/**
+ * For the API's functions: an error of tray's that leaves `entry` gets the stack of who called it, `await`s included. What Node prints of an uncaught one
+ * then begins with the user's line instead of one of this library's bundle.
+ */
+export function fromCaller(error: unknown, entry: Function): unknown {
+  if (isTrayError(error)) Error.captureStackTrace(error, entry);
+  return error;
+}
+
+/** The codec's refusal in the user's terms: `subject` ("argument 1 of train") cannot be shipped, and where in it lies what cannot. */
+export function refusalOf(error: unknown, subject: string): unknown {
+  if (!isTrayError(error, "SERIALIZATION")) return error;
+  const { message, hint, details, cause } = error;
+  return publicError("SERIALIZATION", `${subject} cannot be shipped: ${message.replace(/^value(?=[.[])/, "")}`, {
+    ...(hint === undefined ? {} : { hint }),
+    ...(details === undefined ? {} : { details }),
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** As refusalOf, for a list of arguments that `serialize` refuses one of: the codec saw them as one value, so each is tried again. */
+export function argumentRefusalOf(error: unknown, callee: string, args: readonly unknown[], serialize: (arg: unknown) => unknown): unknown {
+  if (!isTrayError(error, "SERIALIZATION")) return error;
+  for (const [i, arg] of args.entries()) {
+    try {
+      serialize(arg);
+    } catch (own) {
+      return refusalOf(own, `argument ${i + 1} of ${callee}`);
+    }
+  }
+  return refusalOf(error, `the arguments of ${callee}`);
+}
+
+/** A stack without the frames at its end that belong to the library in `libraryDir`, which called the user's code. */
+export function withoutCallers(stack: string, libraryDir: string): string {
+  const lines = stack.split("\n");
+  let end = lines.length;
+  let found = end;
+  for (; end > 1 && /^\s+at /.test(lines[end - 1] ?? ""); end--) {
+    const line = lines[end - 1] as string;
+    if (line.includes(libraryDir)) found = end - 1;
+    else if (!/\(?node:[^()]*\)?$/.test(line)) break;
+  }
+  // All of them: an error of the library itself, of which the frames are what there is to say.
+  return /^\s+at /.test(lines[found - 1] ?? "") ? lines.slice(0, found).join("\n") : stack;
 }
 
 /** Thrown by `exitActor()`: unwinds the running method; user code should let it pass. */

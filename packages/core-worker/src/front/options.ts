@@ -1,5 +1,6 @@
 // User options compiled once into resolved ones: validated, in fixed point, with defaults. Unknown keys and bad values throw at once, naming the key.
 import { type Duration, parseDuration, parseSize, type Size, TrayError } from "@tray/common";
+import { closest } from "@tray/config";
 import { type Resources, toFixedPoint } from "@tray/protocol";
 import type { TemplateOptions } from "../thread/to-core.js";
 
@@ -87,7 +88,9 @@ function bad(what: string, message: string, hint?: string): TrayError {
 
 function checkKeys(options: object, keys: readonly string[], of: string): void {
   for (const key of Object.keys(options)) {
-    if (!keys.includes(key)) throw bad(key, `unknown option of ${of}`, `known options: ${keys.join(", ")}`);
+    if (keys.includes(key)) continue;
+    const meant = closest(key, keys);
+    throw bad(key, `unknown option of ${of}${meant === undefined ? "" : `; did you mean ${meant}?`}`, `known options: ${keys.join(", ")}`);
   }
 }
 

@@ -1,6 +1,7 @@
 // RemoteFunction: a function that runs elsewhere.
 import { createHash } from "node:crypto";
 import type { Codec } from "@tray/serialization";
+import { argumentRefusalOf, refusalOf } from "./errors.js";
 import type { ObjectRef } from "./object-ref.js";
 import { type ResolvedTask, resolveTaskOptions, type TaskOptions } from "./options.js";
 import type { Runtime } from "./runtime.js";
@@ -33,11 +34,25 @@ export function shipFunction(runtime: Runtime, fn: AnyFunction): string {
   if (known !== undefined) return known;
   const codec: Codec = runtime.codec;
   const held: number[] = [];
-  const { blob, hash } = codec.serializeFunction(fn, { held, root: fn });
+  const { blob, hash } = serialized(codec, fn, held);
   runtime.keepForJob(held);
   runtime.core.putFunction(hash, blob);
   ids.set(fn, hash);
   return hash;
+}
+
+function serialized(codec: Codec, fn: AnyFunction, held: number[]): ReturnType<Codec["serializeFunction"]> {
+  try {
+    return codec.serializeFunction(fn, { held, root: fn });
+  } catch (error) {
+    const kind = /^class\b/.test(Function.prototype.toString.call(fn)) ? "class" : "function";
+    throw refusalOf(error, `${kind} ${fn.name || "(anonymous)"}`);
+  }
+}
+
+/** Why an argument list could not be sent, naming the argument. */
+export function argumentRefusal(runtime: Runtime, error: unknown, callee: string, args: readonly unknown[]): unknown {
+  return argumentRefusalOf(error, callee, args, (arg) => runtime.codec.serialize(arg, { held: [] }));
 }
 
 /** Stores the error classes that a task's retries are for; "" when there are none. */
@@ -78,7 +93,12 @@ export class RemoteFunctionCore {
       this.template = template;
     }
     const { numReturns } = this.resolved.template;
-    const refs = runtime.submit(template.id, numReturns, args, 0);
+    let refs: ObjectRef<unknown>[];
+    try {
+      refs = runtime.submit(template.id, numReturns, args, 0);
+    } catch (error) {
+      throw argumentRefusal(runtime, error, this.resolved.name ?? (this.fn.name || "an anonymous function"), args);
+    }
     return numReturns === 1 ? refs[0] : numReturns === 0 ? undefined : refs;
   }
 }

@@ -1,4 +1,5 @@
 // The environment of an entrypoint: the node's, what the job asked for, and what connects a driver in it to this cluster and this submission.
+import { tlsDirVariable } from "@tray/node-launcher";
 import type { SupervisorInput } from "./input.js";
 import { envVarsOf } from "./input.js";
 
@@ -6,6 +7,7 @@ export interface JobPlace {
   readonly submissionId: string;
   readonly gcsAddress: string;
   readonly tokenFile: string | undefined;
+  readonly tlsDir: string | undefined;
   /** The entrypoint's working directory. */
   readonly cwd: string;
   /** Directory that holds the `tray` launcher. */
@@ -42,6 +44,9 @@ export function entrypointEnvironment(
   env["RAY_ADDRESS"] = place.gcsAddress;
   env["TRAY_JOB_SUBMISSION_ID"] = place.submissionId;
   if (place.tokenFile !== undefined) env["TRAY_AUTH_TOKEN_PATH"] = place.tokenFile;
+  // Whether this cluster speaks TLS is nobody else's to say.
+  if (place.tlsDir === undefined) delete env[tlsDirVariable];
+  else env[tlsDirVariable] = place.tlsDir;
   if (!input.hasNeeds) env["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1";
   const config = {
     runtime_env: input.runtimeEnv ?? {},

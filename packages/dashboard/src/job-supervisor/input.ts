@@ -11,6 +11,8 @@ export interface SupervisorInput {
   readonly dashboardUrl: string;
   readonly stopGraceMs: number;
   readonly setupTimeoutMs: number;
+  /** Room that directories of ended jobs may take on a node. */
+  readonly dirsBytesMax: number;
   /** The job asked for CPUs or GPUs of its own. */
   readonly hasNeeds: boolean;
 }
@@ -28,6 +30,7 @@ export function parseInput(json: string): SupervisorInput {
     dashboardUrl: input.dashboardUrl ?? "",
     stopGraceMs: input.stopGraceMs ?? 3_000,
     setupTimeoutMs: input.setupTimeoutMs ?? 600_000,
+    dirsBytesMax: input.dirsBytesMax ?? 10 * 2 ** 30,
     hasNeeds: input.hasNeeds ?? false,
   };
 }

@@ -1,6 +1,6 @@
 // The job supervisor's process, wired.
-import type { Clock, Logger, Random } from "@tray/common";
-import { isAlive } from "@tray/node-launcher";
+import { type Clock, type Logger, messageOf, type Random } from "@tray/common";
+import { isAlive, type TlsIdentity } from "@tray/node-launcher";
 import { GcsService, type JobSupervisorProcessConfig } from "@tray/protocol";
 import type { Endpoint } from "@tray/rpc";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { jobLogName } from "../jobs/job-logs.js";
 import { JobStore } from "../jobs/job-store.js";
 import { parseInput } from "./input.js";
+import { JobDirs } from "./job-dirs.js";
 import { JobLog } from "./job-log.js";
 import { JobSupervisor } from "./supervisor.js";
 import { prepareWorkingDir } from "./working-dir.js";
@@ -21,6 +22,7 @@ export interface SuperviseJobHost {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly pid: number;
   readonly token: string | undefined;
+  readonly tls: TlsIdentity | undefined;
   readonly execPath: string;
   /** packages/tray: what `tray` means in jobs without one of their own. */
   readonly packageDir: string;
@@ -33,7 +35,8 @@ const hostPollMs = 250;
 export async function superviseJob(config: JobSupervisorProcessConfig, host: SuperviseJobHost): Promise<void> {
   const { endpoint, clock, logger } = host;
   const input = parseInput(config.jobJson);
-  const jobDir = join(config.sessionDir, "jobs", config.submissionId);
+  const dirs = new JobDirs(join(config.sessionDir, "jobs", "work"), input.dirsBytesMax);
+  const jobDir = dirs.dirOf(config.submissionId);
   const log = new JobLog(join(config.sessionDir, "logs", jobLogName(config.submissionId)));
   const address = await endpoint.listen(`${config.bindHost}:0`);
   const gcs = endpoint.connect(config.gcsAddress, { reconnect: "forever" });
@@ -48,10 +51,11 @@ export async function superviseJob(config: JobSupervisorProcessConfig, host: Sup
     env: host.env,
     pid: host.pid,
     self: { address: `${config.advertiseHost}:${address.slice(address.lastIndexOf(":") + 1)}`, incarnation: host.incarnation, pid: host.pid },
-    place: { gcsAddress: config.gcsAddress, tokenFile: config.tokenFile, ...place },
-    prepareWorkingDir: (signal) => prepareWorkingDir(input, jobDir, host.token, signal),
+    place: { gcsAddress: config.gcsAddress, tokenFile: config.tokenFile, tlsDir: config.tlsDir, ...place },
+    prepareWorkingDir: (signal) => prepareWorkingDir(input, jobDir, { token: host.token, ca: host.tls?.ca }, signal),
   });
   host.onStop(() => supervisor.stop());
+  await dirs.claim(config.submissionId, host.pid);
   const watch = clock.every(hostPollMs, () => {
     if (!isAlive(config.watchPid)) supervisor.hostGone();
   });
@@ -60,7 +64,19 @@ export async function superviseJob(config: JobSupervisorProcessConfig, host: Sup
   } finally {
     watch.cancel();
     log.close();
+    await tidy(dirs, config.submissionId, host);
     await endpoint.close();
+  }
+}
+
+/** What a job leaves is no reason for it to fail. */
+async function tidy(dirs: JobDirs, submissionId: string, { clock, logger }: SuperviseJobHost): Promise<void> {
+  try {
+    await dirs.release(submissionId, clock.wallMs());
+    const removed = await dirs.prune(clock.wallMs());
+    if (removed.length > 0) logger.info("removed directories of ended jobs", { removed });
+  } catch (error) {
+    logger.warn("directories of ended jobs could not be removed", { error: messageOf(error) });
   }
 }
 

@@ -2,24 +2,28 @@
 import { messageOf, TrayError } from "@tray/common";
 import { createWriteStream, existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
+import { get as getPlain, type IncomingMessage } from "node:http";
+import { get as getTls } from "node:https";
 import { join } from "node:path";
-import { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
-import type { ReadableStream } from "node:stream/web";
 import type { SupervisorInput } from "./input.js";
+import { checkRuntimeEnv } from "./runtime-env.js";
 import { unpackZip } from "./unpack.js";
 
-/** Keys of runtime environments that this version sets up for jobs, and Ray's that mean nothing here. */
-const known = new Set(["working_dir", "workingDir", "env_vars", "envVars", "excludes", "config", "_ray_commit", "metadata", "name"]);
+/** What the dashboard's HTTP asks for. */
+export interface HttpAccess {
+  readonly token: string | undefined;
+  /** PEM of the authority whose certificate the dashboard shows; undefined where it speaks plain HTTP. */
+  readonly ca: Buffer | undefined;
+}
 
 /** @returns the directory to run in. @throws RUNTIME_ENV_SETUP */
-export async function prepareWorkingDir(input: SupervisorInput, jobDir: string, token: string | undefined, signal: AbortSignal): Promise<string> {
+export async function prepareWorkingDir(input: SupervisorInput, jobDir: string, access: HttpAccess, signal: AbortSignal): Promise<string> {
   const env = input.runtimeEnv ?? {};
-  const unknown = Object.keys(env).filter((key) => !known.has(key) && env[key] != null);
-  if (unknown.length > 0)
-    throw new TrayError("RUNTIME_ENV_SETUP", `runtime_env ${unknown.map((k) => `'${k}'`).join(", ")} is not supported by this version of tray`);
+  checkRuntimeEnv(env);
   const uri = env["working_dir"] ?? env["workingDir"];
-  if (uri === undefined || uri === null) {
+  if (uri === undefined || uri === null || uri === "") {
     await mkdir(jobDir, { recursive: true, mode: 0o700 });
     return jobDir;
   }
@@ -35,7 +39,7 @@ export async function prepareWorkingDir(input: SupervisorInput, jobDir: string, 
   const fetched = join(jobDir, name);
   await mkdir(jobDir, { recursive: true, mode: 0o700 });
   try {
-    await download(`${input.dashboardUrl}/api/tray/packages/${encodeURIComponent(name)}`, fetched, token, signal);
+    await download(`${input.dashboardUrl}/api/tray/packages/${encodeURIComponent(name)}`, fetched, access, signal);
     await unpackZip(fetched, target, signal);
   } finally {
     await rm(fetched, { force: true });
@@ -43,11 +47,20 @@ export async function prepareWorkingDir(input: SupervisorInput, jobDir: string, 
   return target;
 }
 
-async function download(url: string, file: string, token: string | undefined, signal: AbortSignal): Promise<void> {
+/** Not by `fetch`, which takes no authority of its own. */
+function request(url: string, { token, ca }: HttpAccess, signal: AbortSignal): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+    const get = url.startsWith("https:") ? getTls : getPlain;
+    get(url, { agent: false, signal, headers, ...(ca === undefined ? {} : { ca }) }, resolve).on("error", reject);
+  });
+}
+
+async function download(url: string, file: string, access: HttpAccess, signal: AbortSignal): Promise<void> {
   try {
-    const response = await fetch(url, { signal, headers: token === undefined ? {} : { Authorization: `Bearer ${token}` } });
-    if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`);
-    await pipeline(Readable.fromWeb(response.body as ReadableStream), createWriteStream(file, { mode: 0o600 }), { signal });
+    const response = await request(url, access, signal);
+    if (response.statusCode !== 200) throw new Error(`${response.statusCode} ${await text(response)}`);
+    await pipeline(response, createWriteStream(file, { mode: 0o600 }), { signal });
   } catch (error) {
     throw new TrayError("RUNTIME_ENV_SETUP", `cannot fetch ${url}: ${messageOf(error)}`, { cause: error });
   }

@@ -84,8 +84,13 @@ export class LeaseService {
     }
   }
 
-  giveBack({ leaseId, workerBroken }: LeaseReturn, session: Session): void {
-    this.step((effects) => this.core.giveBack(this.ownerOf(session), leaseId, workerBroken, this.env.clock.now(), effects));
+  giveBack({ leaseId, workerBroken, workerLeaving }: LeaseReturn, session: Session): void {
+    const owner = this.ownerOf(session);
+    const lease = this.core.leaseOf(leaseId);
+    // Its own word of it may still be on its way: it must not become an actor meanwhile.
+    if (workerLeaving && lease?.owner === owner && lease.workerId !== undefined)
+      this.pool().retire(lease.workerId, { reason: "intended", detail: "it takes no more work", graceful: true, graceMs: 0 });
+    this.step((effects) => this.core.giveBack(owner, leaseId, workerBroken, this.env.clock.now(), effects));
   }
 
   /** A worker's task waits for others, or goes on. */

@@ -5,6 +5,9 @@
 // Silence is noticed by the session (limits.silenceMs), alike on every transport.
 import * as grpc from "@grpc/grpc-js";
 import { messageOf, TrayError } from "@tray/common";
+import { isIP } from "node:net";
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
+import { diagnoseTls } from "./diagnosis.js";
 import { wireBytesMax } from "../limits.js";
 import type { Accept, Link, LinkFailure, LinkHandlers, Listener, Transport } from "../transport.js";
 import { receiveWindowBytes, widenReceiveWindow } from "./receive-window.js";
@@ -54,6 +57,14 @@ const channelOptions: grpc.ChannelOptions = {
   "grpc-node.max_session_memory": Number.MAX_SAFE_INTEGER,
 };
 
+/** An address that is no name may not be named in the handshake (RFC 6066), and Node warns of it; a name in its place does no harm, and the address is what is verified. */
+function secure(address: string, { ca, key, cert }: TlsFiles): [grpc.ChannelCredentials, grpc.ChannelOptions] {
+  const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1");
+  if (isIP(host) === 0) return [grpc.credentials.createSsl(ca, key, cert), channelOptions];
+  const verify = { checkServerIdentity: (_name: string, shown: PeerCertificate) => checkServerIdentity(host, shown) };
+  return [grpc.credentials.createSsl(ca, key, cert, verify), { ...channelOptions, "grpc.ssl_target_name_override": "tray.invalid" }];
+}
+
 /** The frame's bytes as the Buffer that grpc-js wants; no copy. */
 const bufferOf = (frame: Uint8Array): Buffer => Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
 
@@ -62,12 +73,14 @@ export class GrpcTransport implements Transport {
 
   connect(address: string, token: string | undefined, handlers: LinkHandlers): Link {
     const { tls } = this.options;
-    const credentials = tls === undefined ? grpc.credentials.createInsecure() : grpc.credentials.createSsl(tls.ca, tls.key, tls.cert);
-    const client = new grpc.Client(address, credentials, channelOptions);
+    const client =
+      tls === undefined
+        ? new grpc.Client(address, grpc.credentials.createInsecure(), channelOptions)
+        : new grpc.Client(address, ...secure(address, tls));
     const metadata = new grpc.Metadata();
     if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
     const call = client.makeBidiStreamRequest(connectMethod.path, asIs, asIs, metadata, {});
-    return new OutgoingLink(address, client, call, handlers);
+    return new OutgoingLink(address, client, call, tls, handlers);
   }
 
   async listen(address: string, accept: Accept): Promise<Listener> {
@@ -99,26 +112,37 @@ export class GrpcTransport implements Transport {
 
 class OutgoingLink implements Link {
   private over = false;
+  private heard = false;
   private readonly gone: Promise<void>;
 
   constructor(
     readonly remote: string,
     private readonly client: grpc.Client,
     private readonly call: Frames,
+    tls: TlsFiles | undefined,
     private handlers: LinkHandlers | undefined,
   ) {
-    call.on("data", (frame: Buffer) => this.handlers?.onFrame(frame));
+    call.on("data", (frame: Buffer) => {
+      this.heard = true;
+      this.handlers?.onFrame(frame);
+    });
     call.on("error", () => undefined); // the status says the same, and comes always
     this.gone = new Promise((resolve) => {
       call.on("status", (status: grpc.StatusObject) => {
         this.over = true;
         client.close();
-        const { handlers: told } = this;
-        this.handlers = undefined;
-        told?.onEnd(failureOf(status, remote));
         resolve();
+        const failure = failureOf(status, remote);
+        if (this.heard || failure.kind !== "broken") return this.tell(failure);
+        void diagnoseTls(remote, tls).then((found) => this.tell(found === undefined ? failure : { kind: "untrusted", ...found }));
       });
     });
+  }
+
+  private tell(failure: LinkFailure): void {
+    const { handlers } = this;
+    this.handlers = undefined;
+    handlers?.onEnd(failure);
   }
 
   send(frame: Uint8Array): void {

@@ -8,7 +8,7 @@
 //
 // Invariants
 //   D1. At most one attempt is under way, and none while the session is up or has ended.
-//   D2. A refusal by the peer (token, version, another incarnation) is final; a failure to reach it is not.
+//   D2. A refusal by the peer (token, version, another incarnation) is final, as are certificates that never were accepted; a failure to reach it is not.
 import { invariant, messageOf, type Timer, TrayError } from "@tray/common";
 import { FrameType, jsonFrame, jsonOf } from "../frame.js";
 import { type Hello, parseRefusal, parseWelcome, protocolVersion, type Welcome } from "../handshake.js";
@@ -145,6 +145,10 @@ export class Dialer implements SessionOwner {
     if (failure.kind === "unauthenticated") {
       const shown = this.token === undefined ? "no token was given" : "the token given is not its own";
       return this.session.lose(new TrayError("AUTHENTICATION", `${this.address} refused us: ${failure.message}; ${shown}`, { hint: tokenHint }));
+    }
+    // Once it was trusted: certificates are being renewed there, or it is not the peer that answers just now.
+    if (failure.kind === "untrusted" && this.stream === undefined) {
+      return this.session.lose(new TrayError("AUTHENTICATION", failure.message, failure.hint === undefined ? {} : { hint: failure.hint }));
     }
     const { reconnect } = this.options;
     if (failure.kind === "refused" && reconnect !== "forever" && reconnect.refusedMeansGone === true) return this.giveUp();

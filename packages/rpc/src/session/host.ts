@@ -49,6 +49,7 @@ export class SessionHost implements Session {
   private readonly clients = new Map<ServiceDef, unknown>();
   private readonly openedOnce = deferred();
   private readonly drainWaiters: Deferred<void>[] = [];
+  private readonly deliveryWaiters: { readonly upTo: number; readonly waiter: Deferred<void> }[] = [];
   private readonly freshFns: (() => void)[] = [];
   private readonly brokenFns: (() => void)[] = [];
   private readonly lostFns: ((error: TrayError) => void)[] = [];
@@ -126,6 +127,15 @@ export class SessionHost implements Session {
     if (this.writable) return Promise.resolve();
     const waiter = deferred();
     this.drainWaiters.push(waiter);
+    return waiter.promise;
+  }
+  delivered(): Promise<void> {
+    if (this.end !== undefined) return Promise.reject(this.end);
+    this.seal();
+    this.pump();
+    if (this.core.keptBytes === 0) return Promise.resolve();
+    const waiter = deferred();
+    this.deliveryWaiters.push({ upTo: this.core.lastNumbered, waiter });
     return waiter.promise;
   }
   close(reason = "closed"): void {
@@ -316,6 +326,8 @@ export class SessionHost implements Session {
     if (!this.core.onAck(ack))
       return this.lose(new TrayError("SYSTEM", `${this.describe()} acknowledged frame ${ack}, which was not sent`), "bad acknowledgement");
     this.pump();
+    while (this.deliveryWaiters.length > 0 && (this.deliveryWaiters[0] as { upTo: number }).upTo <= this.core.acknowledged)
+      this.deliveryWaiters.shift()?.waiter.resolve();
     if (this.drainWaiters.length > 0 && this.writable) for (const waiter of this.drainWaiters.splice(0)) waiter.resolve();
   }
 
@@ -389,6 +401,7 @@ export class SessionHost implements Session {
     this.env.traffic.resets++;
     this.seal();
     this.core.reset();
+    for (const { waiter } of this.deliveryWaiters.splice(0)) waiter.reject(why);
     this.inbound.abortAll(why);
     return this.calls.takeUnanswered(why);
   }
@@ -424,6 +437,7 @@ export class SessionHost implements Session {
     this.owner.ended();
     this.openedOnce.reject(error);
     for (const waiter of this.drainWaiters.splice(0)) waiter.reject(error);
+    for (const { waiter } of this.deliveryWaiters.splice(0)) waiter.reject(error);
     this.inbound.abortAll(error);
     this.calls.failAll(error);
     if (to === "lost") for (const fn of this.lostFns) fn(error);

@@ -45,6 +45,8 @@ export interface Session {
   readonly writable: boolean;
   /** Resolves when `writable`; rejects when the session ends. */
   drained(): Promise<void>;
+  /** Resolves when the peer has confirmed to have all that was sent so far; rejects when the session ends before. */
+  delivered(): Promise<void>;
   /** Where the application hangs its own state, keyed by symbols that it owns. */
   readonly local: Map<symbol, unknown>;
   /** Says goodbye and ends; pending calls fail with UNAVAILABLE. Idempotent. */

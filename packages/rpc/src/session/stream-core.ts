@@ -32,6 +32,13 @@ export class StreamCore {
   get windowBytes(): number {
     return this.peerWindow;
   }
+  /** The highest number given to a frame, and the highest that the peer has acknowledged. */
+  get lastNumbered(): number {
+    return this.lastNumber;
+  }
+  get acknowledged(): number {
+    return this.lastAcked;
+  }
   /** The highest number delivered here. */
   get received(): number {
     return this.lastReceived;

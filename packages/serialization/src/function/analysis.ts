@@ -10,6 +10,8 @@ export interface SourceAnalysis {
   readonly kind: "function" | "arrow" | "method" | "class";
   /** The source as an expression (a method: as an object literal with the one member), `import.meta` and the superclass replaced. */
   readonly expression: string;
+  /** Where a place in `expression` is in the source; undefined for what is not from there. */
+  sourceOffset(offset: number): number | undefined;
   readonly free: readonly string[];
   /** Of a class: free names that are read while the class is being defined (static fields and blocks, computed keys). */
   readonly eager: ReadonlySet<string>;
@@ -77,12 +79,21 @@ class Analyser {
     this.#visit(root, { declared: new Set(), parent: undefined, isFunction: true }, isClass);
     let expression = isMethod ? `{${this.#source}}` : this.#source;
     const shift = isMethod ? 1 : 0;
-    for (const edit of this.#edits.sort((a, b) => b.start - a.start)) {
-      expression = expression.slice(0, edit.start - this.#offset + shift) + edit.text + expression.slice(edit.end - this.#offset + shift);
-    }
+    const edits = this.#edits.map((e) => ({ ...e, start: e.start - this.#offset + shift, end: e.end - this.#offset + shift }));
+    edits.sort((a, b) => a.start - b.start);
+    for (const edit of edits.toReversed()) expression = expression.slice(0, edit.start) + edit.text + expression.slice(edit.end);
     return {
       kind,
       expression,
+      sourceOffset: (offset) => {
+        let added = 0;
+        for (const edit of edits) {
+          if (offset < edit.start + added) break;
+          if (offset < edit.start + added + edit.text.length) return undefined;
+          added += edit.text.length - (edit.end - edit.start);
+        }
+        return offset < shift ? undefined : offset - added - shift;
+      },
       free: [...this.#free],
       eager: this.#eager,
       usesThis: this.#usesThis,

@@ -1,7 +1,7 @@
 // Functions and classes: which go by name, which by value, and what goes with the latter.
 import { inspect, types } from "node:util";
 import { isTrayError } from "@tray/common";
-import type { ModuleRef } from "../module-host.js";
+import { type ModuleRef, typescriptFile } from "../module-host.js";
 import type { ClassEntry, CodecState } from "../state.js";
 import type { Encoder } from "../value/encoder.js";
 import { Step } from "../value/path.js";
@@ -9,8 +9,9 @@ import { writePrototype } from "../value/special.js";
 import { builtinExportOf, isNative, wellKnownPath } from "../value/well-known.js";
 import * as tag from "../wire/tag.js";
 import { analyseSource, metaName, type SourceAnalysis } from "./analysis.js";
-import type { ScopeNode, UnitScript } from "./code-unit.js";
+import type { PlacedSource, ScopeNode, UnitScript } from "./code-unit.js";
 import type { FunctionInside } from "./inspector.js";
+import { layOut } from "./layout.js";
 import type { ScriptFacts } from "./script.js";
 
 /** Kinds of `tagModuleSpecial`; part of the wire format. */
@@ -113,7 +114,27 @@ function writeModuleBinding(encoder: Encoder, ref: ModuleRef, name: string): voi
 function scriptOf(state: CodecState, facts: ScriptFacts | undefined): UnitScript {
   const url = facts?.url ?? "";
   const ref = state.host.referToScript(url, "import");
-  return { file: ref?.kind === "file" ? ref.specifier : "", url, strict: facts?.strict ?? true };
+  const file = ref?.kind === "file" ? ref.specifier : "";
+  const isLoadable = facts?.revived === true ? url.startsWith("file:") : typescriptFile.test(file) && !state.host.isMain(url);
+  return { file, url, strict: facts?.strict ?? true, isLoadable };
+}
+
+/** The source as it stands in its author's file, so that stack traces of tasks name lines that the author knows (layout.ts). */
+function placed({ inside, facts, text }: Located, analysis: SourceAnalysis): PlacedSource {
+  const { kind, expression } = analysis;
+  const positions = facts?.positions;
+  const start = positions?.find(text, inside);
+  if (positions === undefined || start === undefined) return { kind, expression, line: inside.line, column: 0 };
+  const { line, column } = positions.generated(start);
+  // A method is the member of a literal, whose brace stands before it.
+  const begin = { line, column: kind === "method" ? Math.max(0, column - 1) : column };
+  if (!positions.isMapped) return { kind, expression, ...begin };
+  const laidOut = layOut(expression, (offset) => {
+    const inSource = analysis.sourceOffset(offset);
+    return inSource === undefined ? undefined : positions.original(start + inSource);
+  });
+  if (laidOut === undefined) return { kind, expression, ...begin };
+  return { kind, expression: laidOut.text, line: laidOut.line, column: laidOut.column };
 }
 
 interface PendingCell {
@@ -123,11 +144,21 @@ interface PendingCell {
   readonly isTopLevel: boolean;
 }
 
+/** Index of the scope that holds a module's top-level names. Where a loader wraps the module's text once more, Node's own wrapper stands around it. */
+function topLevelOf({ scopes }: FunctionInside): number {
+  const last = scopes.length - 1;
+  const outermost = scopes[last]?.variables ?? {};
+  const names = Object.keys(outermost);
+  return last > 0 && names.length > 0 && names.every((name) => nodeWrapperNames.has(name)) ? last - 1 : last;
+}
+
+const nodeWrapperNames = new Set(["exports", "require", "module", "__filename", "__dirname", "this", "arguments"]);
+
 /** The scope's variables that a function uses, as cells not yet written. */
 function* newCells(encoder: Encoder, names: Iterable<string>, chain: readonly ScopeNode[], { inside }: Located): Generator<PendingCell> {
   for (const name of names) {
     const at = inside.scopes.findIndex((s) => Object.hasOwn(s.variables, name));
-    const isTopLevel = at < 0 || at === inside.scopes.length - 1 || inside.scopes[at]?.description === "Module";
+    const isTopLevel = at < 0 || at === topLevelOf(inside) || inside.scopes[at]?.description === "Module";
     let value: unknown;
     if (at >= 0) value = inside.scopes[at]?.variables[name];
     else {
@@ -209,7 +240,7 @@ const impliedFunctionKeys = new Set<string | symbol>(["length", "name", "prototy
 function writeByValue(encoder: Encoder, fn: Function, located: Located, analysis: SourceAnalysis): void {
   const { writer, unit } = encoder;
   const chain = unit.place(fn, located.text, located.inside, scriptOf(encoder.state, located.facts));
-  const index = unit.add(chain[0] as ScopeNode, analysis, located.inside.line);
+  const index = unit.add(chain[0] as ScopeNode, placed(located, analysis));
   writer.u8(tag.tagFunction);
   writer.varint(index);
   writer.string(typeof fn.name === "string" ? fn.name : "");
@@ -247,7 +278,7 @@ function writeClassBody(encoder: Encoder, cls: Function): void {
   const analysis = analysed(encoder, cls, located.text);
   const chain = unit.place(cls, located.text, located.inside, scriptOf(state, located.facts));
   writer.u8(tag.tagClassBody);
-  writer.varint(unit.add(chain[0] as ScopeNode, analysis, located.inside.line));
+  writer.varint(unit.add(chain[0] as ScopeNode, placed(located, analysis)));
   writer.string(typeof cls.name === "string" ? cls.name : "");
   const parent: unknown = Object.getPrototypeOf(cls);
   encoder.writeAt(undefined, new Step(`superclass of ${cls.name}`), parent === Function.prototype ? undefined : parent);

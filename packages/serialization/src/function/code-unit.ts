@@ -5,7 +5,6 @@ import type { Reader } from "../wire/reader.js";
 import type { Writer } from "../wire/writer.js";
 import { corrupt } from "../wire/flat.js";
 import type { FunctionInside, ScopeEntry } from "./inspector.js";
-import type { SourceAnalysis } from "./analysis.js";
 
 export interface ScopeNode {
   readonly index: number;
@@ -23,6 +22,8 @@ export interface UnitScript {
   readonly file: string;
   readonly url: string;
   readonly strict: boolean;
+  /** Where this code runs, a loader may load (and compile) the very file as a module too. */
+  readonly isLoadable: boolean;
 }
 
 const kinds = ["function", "arrow", "method", "class"] as const;
@@ -32,8 +33,13 @@ export interface UnitFunction {
   readonly node: number;
   readonly source: number;
   readonly kind: CodeKind;
+  /** Where the source begins in its author's file, zero-based. */
   readonly line: number;
+  readonly column: number;
 }
+
+/** A function's source and its place. */
+export type PlacedSource = Pick<UnitFunction, "kind" | "line" | "column"> & { readonly expression: string };
 
 export interface UnitNode {
   /** Index, or −1 for the top of a script. */
@@ -88,13 +94,13 @@ export class CodeUnit {
     return chain;
   }
 
-  add(node: ScopeNode, analysis: SourceAnalysis, line: number): number {
-    let source = this.#sources.get(analysis.expression);
+  add(node: ScopeNode, { expression, kind, line, column }: PlacedSource): number {
+    let source = this.#sources.get(expression);
     if (source === undefined) {
       source = this.#sources.size;
-      this.#sources.set(analysis.expression, source);
+      this.#sources.set(expression, source);
     }
-    this.#functions.push({ node: node.index, source, kind: analysis.kind, line });
+    this.#functions.push({ node: node.index, source, kind, line, column });
     return this.#functions.length - 1;
   }
 
@@ -117,7 +123,7 @@ export class CodeUnit {
       if (node.parent !== undefined) continue;
       writer.string(node.script.file);
       writer.string(node.script.url);
-      writer.u8(node.script.strict ? 1 : 0);
+      writer.u8((node.script.strict ? 1 : 0) | (node.script.isLoadable ? 2 : 0));
     }
     writer.varint(this.#cells.length);
     for (const cell of this.#cells) {
@@ -130,6 +136,7 @@ export class CodeUnit {
       writer.varint(fn.source);
       writer.u8(kinds.indexOf(fn.kind));
       writer.varint(fn.line);
+      writer.varint(fn.column);
     }
   }
 }
@@ -160,13 +167,13 @@ export function readUnit(reader: Reader): UnitData {
   const sources = list(() => reader.string());
   const nodes = list((): UnitNode => {
     const parent = reader.varint() - 1;
-    return parent >= 0
-      ? { parent, script: undefined }
-      : { parent, script: { file: reader.string(), url: reader.string(), strict: reader.u8() === 1 } };
+    if (parent >= 0) return { parent, script: undefined };
+    const [file, url, flags] = [reader.string(), reader.string(), reader.u8()];
+    return { parent, script: { file, url, strict: (flags & 1) !== 0, isLoadable: (flags & 2) !== 0 } };
   });
   const cells = list(() => ({ node: reader.varint(), name: reader.string() }));
   const functions = list((): UnitFunction => {
-    const fn = { node: reader.varint(), source: reader.varint(), kind: kinds[reader.u8()], line: reader.varint() };
+    const fn = { node: reader.varint(), source: reader.varint(), kind: kinds[reader.u8()], line: reader.varint(), column: reader.varint() };
     if (fn.kind === undefined) throw corrupt("unknown kind of function");
     return { ...fn, kind: fn.kind };
   });

@@ -5,6 +5,7 @@ import { corrupt } from "../wire/flat.js";
 import { superName } from "./analysis.js";
 import type { UnitData, UnitScript } from "./code-unit.js";
 import { revivedPrefix } from "./script.js";
+import type { Position } from "./source-position.js";
 
 export interface CompiledUnit {
   /** By function index: makes the function or class; classes take their superclass. */
@@ -26,25 +27,39 @@ function methodOf(literal: object): Function {
   return fn;
 }
 
+/** Beyond this a function's first line is indented as far only for its column, and the rest of it is where it should be anyway. */
+const columnMax = 1_000;
+
 class ScriptText {
   #text: string;
   #line = 0;
+  #lineStart = 0;
 
   constructor(head: string) {
     this.#text = head;
   }
 
   add(code: string): void {
+    const before = this.#text.length;
     this.#text += code;
-    for (let i = code.indexOf("\n"); i >= 0; i = code.indexOf("\n", i + 1)) this.#line++;
+    for (let i = code.indexOf("\n"); i >= 0; i = code.indexOf("\n", i + 1)) {
+      this.#line++;
+      this.#lineStart = before + i + 1;
+    }
   }
 
   /** Blank lines up to a line of the original, so that stack traces name the lines the user knows. */
   advanceTo(line: number): void {
-    if (line > this.#line && line - this.#line < 100_000) {
-      this.#text += "\n".repeat(line - this.#line);
-      this.#line = line;
-    }
+    if (line > this.#line && line - this.#line < 100_000) this.add("\n".repeat(line - this.#line));
+  }
+
+  /** `prefix` on the line above if there is room, so that what comes next stands at its very column. */
+  addBefore(prefix: string, { line, column }: Position): void {
+    this.advanceTo(line - 1);
+    this.add(prefix);
+    this.advanceTo(line);
+    const missing = column - (this.#text.length - this.#lineStart);
+    if (this.#line === line && missing > 0 && column < columnMax) this.#text += " ".repeat(missing);
   }
 
   toString(): string {
@@ -91,10 +106,10 @@ export function compileUnit(unit: UnitData, localFile: (script: UnitScript) => s
         continue;
       }
       const fn = unit.functions[part.fn];
-      text.advanceTo(part.line);
       const source = unit.sources[fn?.source ?? -1];
-      if (source === undefined) throw corrupt("no such source");
-      text.add(`${makeName}[${part.fn}]=function(${superName}){return ${fn?.kind === "method" ? methodName : ""}(${source}\n)};`);
+      if (fn === undefined || source === undefined) throw corrupt("no such source");
+      text.addBefore(`${makeName}[${part.fn}]=function(${superName}){return ${fn.kind === "method" ? methodName : ""}(`, fn);
+      text.add(`${source})};`);
     }
     text.add("}");
   };

@@ -18,12 +18,15 @@ export interface FunctionInside {
   readonly scriptId: string | undefined;
   /** Zero-based, where V8 says the function starts. */
   readonly line: number;
+  readonly column: number;
 }
 
 export interface ScriptText {
   readonly url: string;
   readonly isModule: boolean;
   readonly source: string;
+  /** As the script's last comment gives it; "" for none. */
+  readonly sourceMapUrl: string;
 }
 
 interface Slot {
@@ -33,13 +36,14 @@ interface Slot {
 
 interface RemoteObject {
   objectId?: string;
-  value?: { scriptId?: string; lineNumber?: number };
+  value?: { scriptId?: string; lineNumber?: number; columnNumber?: number };
 }
 
 interface ParsedScript {
   scriptId: string;
   url: string;
   isModule?: boolean;
+  sourceMapURL?: string;
 }
 
 const slotKey = Symbol.for("tray.serialization.slot");
@@ -96,7 +100,8 @@ export class FunctionInspector {
         | undefined;
       const location = properties?.find((p) => p.name === "[[FunctionLocation]]")?.value?.value;
       const scopesId = properties?.find((p) => p.name === "[[Scopes]]")?.value?.objectId;
-      if (scopesId === undefined) return { scopes: [], scriptId: location?.scriptId, line: location?.lineNumber ?? 0 };
+      const place = { scriptId: location?.scriptId, line: location?.lineNumber ?? 0, column: location?.columnNumber ?? 0 };
+      if (scopesId === undefined) return { scopes: [], ...place };
       this.#post("Runtime.callFunctionOn", {
         objectId: scopesId,
         functionDeclaration: "function (slot) { slot.scopes = this; }",
@@ -106,7 +111,7 @@ export class FunctionInspector {
       const scopes = Array.from(slot.scopes ?? [], (s) => ({ description: s.description, variables: s.object })).filter(
         (s) => s.description !== "Global",
       );
-      return { scopes, scriptId: location?.scriptId, line: location?.lineNumber ?? 0 };
+      return { scopes, ...place };
     } finally {
       slot.fn = undefined;
       slot.scopes = undefined;
@@ -132,7 +137,7 @@ export class FunctionInspector {
       this.#post("Debugger.enable", {});
       if (parsed === undefined) return undefined;
       const source = String(this.#post("Debugger.getScriptSource", { scriptId }).scriptSource);
-      const script = { url: parsed.url, isModule: parsed.isModule === true, source };
+      const script = { url: parsed.url, isModule: parsed.isModule === true, source, sourceMapUrl: parsed.sourceMapURL ?? "" };
       this.#scripts.set(scriptId, script);
       return script;
     } finally {

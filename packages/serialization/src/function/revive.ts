@@ -15,8 +15,15 @@ function compiled(decoder: Decoder): CompiledUnit {
     const { unit } = decoder.container;
     if (unit === undefined) throw corrupt("the code is missing");
     const { host } = decoder.job.state;
-    const localFile = (script: UnitScript): string =>
-      script.file === "" ? script.url : host.pathOf({ kind: "file", specifier: script.file, from: "", loader: "import" });
+    const localFile = (script: UnitScript): string => {
+      if (script.file === "") return script.url;
+      const path = host.pathOf({ kind: "file", specifier: script.file, from: "", loader: "import" });
+      if (!script.isLoadable) return path;
+      // Node maps stack frames by file name: with the module's source map, if tsx has loaded the file as one, though this code stands where its author
+      // put it (layout.ts). So it goes by another name of the same file.
+      const url = pathToFileURL(path).href;
+      return `${url.slice(0, url.lastIndexOf("/"))}/./${url.slice(url.lastIndexOf("/") + 1)}`;
+    };
     decoder.compiled = compileUnit(unit, localFile);
   }
   return decoder.compiled;

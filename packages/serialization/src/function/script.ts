@@ -1,6 +1,7 @@
 // What a module's own text says of its top-level names: which are imports, which are exported. V8's scopes only have their values.
 import { type AnyNode, parse } from "acorn";
 import type { ScriptText } from "./inspector.js";
+import { ScriptPositions } from "./source-position.js";
 
 /** A local name that stands for (an export of) another module. */
 export interface ImportedName {
@@ -21,6 +22,7 @@ export interface ScriptFacts {
   readonly imports: ReadonlyMap<string, ImportedName>;
   /** Source text of exported top-level functions and classes → exported name. */
   readonly exportedText: ReadonlyMap<string, string>;
+  readonly positions: ScriptPositions;
 }
 
 export const revivedPrefix = "/*tray:";
@@ -33,6 +35,10 @@ interface RevivedHeader {
 const emptyFacts = { imports: new Map<string, ImportedName>(), exportedText: new Map<string, string>() };
 
 export function readScript(script: ScriptText): ScriptFacts {
+  return { ...readFacts(script), positions: new ScriptPositions(script.url, script.source, script.sourceMapUrl) };
+}
+
+function readFacts(script: ScriptText): Omit<ScriptFacts, "positions"> {
   if (script.source.startsWith(revivedPrefix)) {
     const header = JSON.parse(script.source.slice(revivedPrefix.length, script.source.indexOf("*/"))) as RevivedHeader;
     return { ...emptyFacts, url: header.url, isModule: false, strict: header.strict, revived: true };
@@ -66,13 +72,25 @@ function parseBody(source: string, isModule: boolean): readonly AnyNode[] | unde
   }
 }
 
-/** Some loaders (jest) wrap a module into a function inside an object literal. */
+/** Loaders wrap modules: tsx, for CommonJS, into an arrow function that it calls at the end; jest into a function inside an object literal. */
 function unwrap(body: readonly AnyNode[]): readonly AnyNode[] {
+  const called = calledArrow(body.at(-1));
+  if (called !== undefined && body.slice(0, -1).every((s) => s.type === "ExpressionStatement" && s.expression.type !== "CallExpression"))
+    return called;
   const [statement] = body;
   if (body.length !== 1 || statement?.type !== "ExpressionStatement" || statement.expression.type !== "ObjectExpression") return body;
   const property = statement.expression.properties[0];
   const value = property?.type === "Property" ? property.value : undefined;
   return value?.type === "FunctionExpression" ? value.body.body : body;
+}
+
+/** The statements of `(() => { … })()`. */
+function calledArrow(statement: AnyNode | undefined): readonly AnyNode[] | undefined {
+  if (statement?.type !== "ExpressionStatement" || statement.expression.type !== "CallExpression") return undefined;
+  const { callee } = statement.expression;
+  return callee.type === "ArrowFunctionExpression" && callee.params.length === 0 && callee.body.type === "BlockStatement"
+    ? callee.body.body
+    : undefined;
 }
 
 type Declaration<T extends AnyNode["type"]> = Extract<AnyNode, { type: T }>;

@@ -276,7 +276,8 @@ function writeError(encoder: Encoder, error: Error): void {
     break;
   }
   encoder.writeClassReference(cls);
-  encoder.write(typeof error.stack === "string" ? error.stack : undefined);
+  const stack = state.stackOf(error);
+  encoder.write(typeof stack === "string" ? stack : undefined);
   const keys = Reflect.ownKeys(error).filter((key) => key !== "stack");
   const standsIn = prototype !== Object.getPrototypeOf(error) && !keys.includes("name");
   encoder.write(standsIn ? String(error.name) : undefined);

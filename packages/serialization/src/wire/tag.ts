@@ -1,6 +1,6 @@
 // One byte in front of each value. Numbers are part of the wire format: add at the end of a group, never renumber; `formatVersion` changes with them.
 
-export const formatVersion = 1;
+export const formatVersion = 2;
 
 export const tagUndefined = 0;
 export const tagNull = 1;

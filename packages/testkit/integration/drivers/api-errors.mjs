@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import * as tray from "tray";
-import { check, rejection, runChecks } from "./checks.mjs";
+import { check, delay, rejection, runChecks } from "./checks.mjs";
 
 await tray.init();
 
@@ -35,6 +35,61 @@ check("what is no Error can be thrown too", async () => {
   const error = await rejection(tray.get(bad.remote()));
   assert.ok(error instanceof tray.TaskError);
   assert.deepEqual(error.cause, { plain: "object" });
+});
+
+check("what is thrown is told in words, whatever it is", async () => {
+  const thrower = tray.remote(function thrower(kind) {
+    if (kind === "text") throw "text";
+    if (kind === "object") throw { code: 1 };
+    throw undefined;
+  });
+  const told = async (kind) => (await rejection(tray.get(thrower.remote(kind)))).message;
+  assert.equal(await told("text"), "thrower threw 'text' (not an Error)");
+  assert.equal(await told("object"), "thrower threw { code: 1 } (not an Error)");
+  assert.equal(await told("nothing"), "thrower threw undefined (not an Error)");
+});
+
+check("an AggregateError keeps its errors, with their classes", async () => {
+  const several = tray.remote(() => {
+    throw new AggregateError([new PaymentError("one", 1), new RangeError("two")], "several");
+  });
+  const { cause } = await rejection(tray.get(several.remote()));
+  assert.ok(cause instanceof AggregateError);
+  assert.equal(cause.message, "several");
+  assert.ok(cause.errors[0] instanceof PaymentError && cause.errors[0].amount === 1);
+  assert.ok(cause.errors[1] instanceof RangeError);
+});
+
+check("stacks name the caller and the user's code in the worker, nothing of tray's", async () => {
+  const broken = tray.remote(function broken() {
+    throw new Error("deep down");
+  });
+  const asks = async () => {
+    await tray.get(broken.remote());
+  };
+  const error = await rejection(asks());
+  assert.match(error.stack, /^TaskError: broken threw Error: deep down\n {4}at async asks \(.*api-errors\.mjs:\d+/);
+  assert.match(error.cause.stack, /^Error: deep down\n {4}at broken \(.*api-errors\.mjs:\d+:\d+\)$/);
+});
+
+check("errors of actors: the constructor's, an async method's", async () => {
+  class Shop {
+    constructor(open) {
+      if (!open) throw new PaymentError("closed", 3);
+    }
+    async sell() {
+      await delay(1);
+      throw new PaymentError("sold out", 4);
+    }
+  }
+  const Shops = tray.remote(Shop);
+  const closed = await rejection(tray.ready(Shops.remote(false)));
+  assert.ok(closed instanceof tray.ActorDiedError && closed.cause instanceof PaymentError);
+  assert.match(closed.message, /its constructor threw: PaymentError: closed$/);
+  assert.match(closed.cause.stack, /at new Shop \(.*api-errors\.mjs/);
+  const soldOut = await rejection(tray.get(Shops.remote(true).sell.remote()));
+  assert.equal(soldOut.message, "Shop.sell threw PaymentError: sold out");
+  assert.ok(soldOut.cause instanceof PaymentError && soldOut.cause.amount === 4);
 });
 
 check("a failed dependency fails the task without running it, the cause kept", async () => {
@@ -74,6 +129,7 @@ check("process.exit in a task: exit code and last words of the worker", async ()
   assert.ok(error instanceof tray.WorkerCrashedError, error.stack);
   assert.match(error.message, /code 3/);
   assert.match(error.message, /my dying words/);
+  assert.match(error.message, /process\.exit\(3\) in anonymous at .*api-errors\.mjs:\d+/);
 });
 
 check("a worker that is killed: the signal is named", async () => {
@@ -96,7 +152,7 @@ check("an unhandled rejection fails the task that is running", async () => {
   });
   const error = await rejection(tray.get(careless.remote()));
   assert.ok(error instanceof tray.TaskError, error.stack);
-  assert.match(error.message, /lost one/);
+  assert.equal(error.message, "unhandled rejection in anonymous (a promise that nobody awaited): Error: lost one");
 });
 
 check("an exception in a timer fails the task that is running", async () => {
@@ -126,17 +182,25 @@ check("an argument that cannot be shipped is refused at once, a result by get", 
   const echo = tray.remote((x) => x);
   assert.throws(
     () => echo.remote({ deep: [new WeakMap()] }),
-    (e) => e instanceof tray.SerializationError && /deep/.test(e.message),
+    (e) => e instanceof tray.SerializationError && e.message === "argument 1 of an anonymous function cannot be shipped: .deep[0] → a WeakMap",
   );
+  const named = tray.remote(function named() {});
+  assert.throws(() => named.remote(1, new WeakMap()), /^SerializationError: argument 2 of named cannot be shipped: a WeakMap$/);
+  class Shelf {
+    put() {}
+  }
+  assert.throws(() => tray.remote(Shelf).remote(new WeakMap()), /argument 1 of new Shelf cannot be shipped/);
+  assert.throws(() => tray.remote(Shelf).remote().put.remote({ a: new WeakMap() }), /argument 1 of Shelf\.put cannot be shipped: \.a → a WeakMap/);
+  assert.match((await rejection(tray.put([new WeakMap()]))).message, /^the value given to put cannot be shipped: \[0\] → a WeakMap/);
   const bad = tray.remote(() => ({ secret: new WeakSet() }));
   const error = await rejection(tray.get(bad.remote()));
-  assert.match(error.message, /secret/);
+  assert.match(error.message, /^SerializationError: the result of \w+ cannot be shipped: \.secret → a WeakSet$/);
 });
 
 check("options that do not exist or make no sense are named", async () => {
-  assert.throws(() => tray.remote(() => 1, { numCpu: 1 }), /numCpu/);
+  assert.throws(() => tray.remote(() => 1, { numCpu: 1 }), /numCpu: .*did you mean numCpus\?/);
   assert.throws(() => tray.remote(() => 1, { numCpus: -1 }), /numCpus/);
-  assert.throws(() => tray.remote(class {}, { maxRestart: 1 }), /maxRestart/);
+  assert.throws(() => tray.remote(class {}, { maxRestart: 1 }), /did you mean maxRestarts\?/);
   assert.throws(() => tray.remote(42), /function or a class/);
 });
 

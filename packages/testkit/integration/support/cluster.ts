@@ -26,11 +26,15 @@ export interface NodeOptions {
   /** A data directory of its own instead of the head's. */
   readonly ownDataDir?: boolean;
   readonly extra?: readonly string[];
+  /** Of the command that starts it. */
+  readonly cwd?: string;
 }
 
 interface Started {
   gcsAddress: string;
   dashboardUrl: string | null;
+  /** Where --metrics-port was given. */
+  metricsUrl: string | null;
   nodeId: string;
   sessionDir: string;
 }
@@ -72,7 +76,7 @@ export class TestCluster {
 
   async startHead(options: NodeOptions): Promise<Started> {
     const flags = ["--head", "--port", "0", "--dashboard-port", "0", "--node-ip", "127.0.0.1", ...nodeFlags(options)];
-    const started = await this.startNode(this.dataDir, flags);
+    const started = await this.startNode(this.dataDir, flags, options);
     this.gcsAddress = started.gcsAddress;
     this.dashboardUrl = started.dashboardUrl ?? "";
     this.sessionDir = started.sessionDir;
@@ -82,11 +86,11 @@ export class TestCluster {
   async addNode(options: NodeOptions): Promise<Started> {
     const dataDir = options.ownDataDir === true ? join(this.dir, `data-${options.name}`) : this.dataDir;
     if (options.ownDataDir === true) this.dataDirs.push(dataDir);
-    return await this.startNode(dataDir, ["--address", this.gcsAddress, ...nodeFlags(options)]);
+    return await this.startNode(dataDir, ["--address", this.gcsAddress, ...nodeFlags(options)], options);
   }
 
-  private async startNode(dataDir: string, flags: readonly string[]): Promise<Started> {
-    return json<Started>(await this.tray("start", ...flags, "--data-dir", dataDir, "-o", "json"), "tray start");
+  private async startNode(dataDir: string, flags: readonly string[], { cwd }: NodeOptions): Promise<Started> {
+    return json<Started>(await this.trayWith(cwd === undefined ? {} : { cwd }, "start", ...flags, "--data-dir", dataDir, "-o", "json"), "tray start");
   }
 
   /** The environment of commands and drivers of this cluster. */

@@ -44,6 +44,8 @@ export interface CheckedWorld {
 export class Checks {
   private readonly tasks = new Map<string, Submitted>();
   private readonly actors = new Map<string, ActorBook>();
+  /** Processes that user code ended: by a crash of its own, or by a cancel with force. */
+  private readonly endedByUser = new Set<number>();
   private events = 0;
 
   constructor(
@@ -58,6 +60,15 @@ export class Checks {
   }
   get eventCount(): number {
     return this.events;
+  }
+
+  processEndedByUser(pid: number): void {
+    this.endedByUser.add(pid);
+  }
+  /** The failure names a process that user code ended. */
+  blamesUser(message: string): boolean {
+    const pid = /\bworker process (\d+) /.exec(message)?.[1];
+    return pid !== undefined && this.endedByUser.has(Number(pid));
   }
 
   submitted(taskId: string, options: TemplateOptions): void {

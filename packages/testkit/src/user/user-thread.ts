@@ -358,7 +358,7 @@ export class UserThread implements ToUser {
   ready(requestId: number, index: number, located: Located): void {
     const request = this.gets.get(requestId);
     if (request === undefined || index !== 0) {
-      if (!this.forgotten.has(requestId)) this.log.violated(`${this.process.host}: get ${requestId} was answered twice, or never asked`); // U1
+      if (!this.forgotten.delete(requestId)) this.log.violated(`${this.process.host}: get ${requestId} was answered twice, or never asked`); // U1
       if (located.kind === "stored") this.core.unpin([located.pinId]);
       return;
     }
@@ -378,7 +378,8 @@ export class UserThread implements ToUser {
   reply(requestId: number, ok: boolean, json: string): void {
     const request = this.replies.get(requestId);
     if (request === undefined) {
-      this.log.violated(`${this.process.host}: request ${requestId} was answered twice, or never asked: ${json}`); // U1
+      if (!this.forgotten.delete(requestId))
+        this.log.violated(`${this.process.host}: request ${requestId} was answered twice, or never asked: ${json}`); // U1
       return;
     }
     this.replies.delete(requestId);
@@ -395,6 +396,8 @@ export class UserThread implements ToUser {
     const error = new SimFailure(failure.code, failure.message);
     for (const { result } of this.gets.values()) result.reject(error);
     for (const reply of this.replies.values()) reply.reject(error);
+    // The core did not hear of it: what it had found out by then is still on its way, once for each.
+    for (const id of [...this.gets.keys(), ...this.replies.keys()]) this.forgotten.add(id);
     this.gets.clear();
     this.replies.clear();
   }

@@ -69,6 +69,8 @@ export class Stage {
     if (also.includes(root) || also.includes(failure.code)) return;
     // Its raylet is dead and the cluster knows it before the driver, which is about to end.
     if (this.deadly && /\bjob \S+ (has )?ended\b/.test(failure.message)) return;
+    // It was on a worker together with a task that ended their process: whether it had begun, and whether it had ended, its owner cannot know.
+    if (!sure && root === "WORKER_CRASHED" && this.checks.blamesUser(failure.message)) return;
     if (!sure && this.ownersMayDie && root === "OWNER_DIED") return;
     if (!sure && this.deadly && (deathCodes as readonly string[]).includes(root)) return;
     throw new Violation(`${what} failed with ${failure.code}: ${failure.message}`);

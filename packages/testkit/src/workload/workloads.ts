@@ -298,7 +298,7 @@ const failing: Workload = async (s) => {
   const dependent = s.act.submit("add", [error, 1, 0]);
   const flaky = s.act.submit("flaky", [until, s.int(5)], { maxRetries, retryExceptions: true });
   const limited: SimRef[] = [];
-  for (let i = 0; i < 6; i++) limited.push(s.act.submit("add", [i, i, s.int(3)], { maxCalls: 2, maxRetries: 3 }));
+  for (let i = 0; i < 6; i++) limited.push(s.act.submit("add", [i, i, s.int(3)], { maxCalls: 2, maxRetries: 0 }));
   const crashed = await s.outcome(crash);
   if (crashed.ok && maxRetries < until) throw new Violation(`a task that crashes ${until} times succeeded with ${maxRetries} retries`);
   if (!crashed.ok) s.mayFail("a task that crashes", crashed, ["WORKER_CRASHED"]); // other crashes may cost it retries: see below

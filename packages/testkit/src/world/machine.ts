@@ -172,13 +172,11 @@ export class Machine {
       exit = { ...exit, signal: "", ...how };
       process.kill(why, lingerMs === undefined ? {} : { lingerMs });
     };
-    const user = new UserThread(
-      process,
-      world.log,
-      world.checks,
-      (code) => end({ code }, `exit ${code}`, 60),
-      (why) => end({ signal: "SIGKILL" }, why),
-    );
+    const endByUser = (why: string): void => {
+      world.checks.processEndedByUser(process.pid);
+      end({ signal: "SIGKILL" }, why);
+    };
+    const user = new UserThread(process, world.log, world.checks, (code) => end({ code }, `exit ${code}`, 60), endByUser);
     const worker: SimWorker = { process, user, core: undefined };
     node.workers.set(process.pid, worker);
     const start = async (): Promise<void> => {
@@ -202,7 +200,7 @@ export class Machine {
         user: user.port,
         claims: user.claims,
         openArena: () => node.arena,
-        process: { killSelf: (why) => end({ signal: "SIGKILL" }, why), exit: (code) => user.port.exit(code) },
+        process: { killSelf: endByUser, exit: (code) => user.port.exit(code) },
         onBug: process.onBug,
       });
       worker.core = started.core;

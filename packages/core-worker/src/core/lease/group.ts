@@ -27,6 +27,8 @@ export interface Lease {
   progressMs: number;
   idleSinceMs: number;
   stealing: boolean;
+  /** The worker has said that it will end: draining, and no other may have it. */
+  leaving: boolean;
   readonly grantedMs: number;
 }
 
@@ -131,6 +133,7 @@ export class LeaseGroup {
       progressMs: nowMs,
       idleSinceMs: nowMs,
       stealing: false,
+      leaving: false,
       grantedMs: nowMs,
     };
     this.leases.set(lease.id, lease);
@@ -157,6 +160,7 @@ export class LeaseGroup {
 
   /** The worker said that it will leave after what it has. */
   drain(lease: Lease): void {
+    lease.leaving = true;
     if (lease.state === "up") lease.state = "draining";
   }
 

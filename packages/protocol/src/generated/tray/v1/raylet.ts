@@ -103,6 +103,8 @@ export interface LeaseReturn {
   leaseId: string;
   /** do not reuse the process */
   workerBroken: boolean;
+  /** it told its owner that it takes no more work: so do not reuse it either, it ends by itself */
+  workerLeaving: boolean;
 }
 
 /** The worker of a lease is gone (or was taken back). */
@@ -1162,7 +1164,7 @@ export const LeaseReject: MessageFns<LeaseReject> = {
 };
 
 function createBaseLeaseReturn(): LeaseReturn {
-  return { leaseId: "", workerBroken: false };
+  return { leaseId: "", workerBroken: false, workerLeaving: false };
 }
 
 export const LeaseReturn: MessageFns<LeaseReturn> = {
@@ -1172,6 +1174,9 @@ export const LeaseReturn: MessageFns<LeaseReturn> = {
     }
     if (message.workerBroken !== false) {
       writer.uint32(16).bool(message.workerBroken);
+    }
+    if (message.workerLeaving !== false) {
+      writer.uint32(24).bool(message.workerLeaving);
     }
     return writer;
   },
@@ -1205,6 +1210,14 @@ export const LeaseReturn: MessageFns<LeaseReturn> = {
             message.workerBroken = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.workerLeaving = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1224,6 +1237,7 @@ export const LeaseReturn: MessageFns<LeaseReturn> = {
     const message = createBaseLeaseReturn();
     message.leaseId = object.leaseId ?? "";
     message.workerBroken = object.workerBroken ?? false;
+    message.workerLeaving = object.workerLeaving ?? false;
     return message;
   },
 };
