@@ -74,6 +74,7 @@ export function createProgram(host: ProgramHost): Command {
   );
   add(program, "memory", "show the objects of the cluster, and what holds each")
     .option("--group-by <what>", "totals by node or by owner")
+    .option("--collect", "let processes collect garbage first: references that are only forgotten hold nothing then")
     .option("--limit <n>", "objects that each node and process may tell of (default 10000)")
     .action(action(async (s, flags: object) => (await import("./commands/memory.js")).memory(s, flags)));
   add(program, "logs [file]", "list log files, or print one")

@@ -2,6 +2,7 @@
 import { type Size, systemClock } from "@tray/common";
 import type { FirstWord, ToUser } from "@tray/core-worker";
 import { type ProcessFacts, processFacts } from "./environment.js";
+import { collectGarbage } from "./garbage.js";
 import { printLogs } from "./log-lines.js";
 import { connectError, currentLink, endLink, type Link, setLink, startUserThread, type UserThread } from "./state.js";
 
@@ -46,9 +47,11 @@ function begin(options: InitOptions): { thread: UserThread; finish: (word: First
     logs: (json) => {
       if (options.logToDriver !== false) printLogs(json);
     },
-    collectGarbage: () => {
-      link?.runtime.flushDropped();
-    },
+    collectGarbage: () =>
+      collectGarbage(systemClock, () => {
+        link?.runtime.flushDropped();
+        thread.core.call(0, "collected", "{}");
+      }),
     exit: () => undefined,
     loadFunction: neverInDriver,
     execTemplate: neverInDriver,

@@ -172,6 +172,8 @@ export function getSync<T>(ref: ObjectRef<T>, options: { timeout?: Duration } = 
   }
 }
 
+let lastWait = 0;
+
 /** Waits until `numReturns` [1] of the references are ready (done or failed) or the time is over. At most numReturns are answered as ready; order is kept. */
 export async function wait<T>(
   refs: readonly ObjectRef<T>[],
@@ -186,7 +188,11 @@ export async function wait<T>(
         `wait: numReturns is ${numReturns}, with ${refs.length} references it must be from 1 to ${refs.length}`,
       );
     }
-    if (new Set(refs).size !== refs.length) throw new TrayError("INVALID_ARGUMENT", "wait: the same reference twice; pass each once");
+    lastWait++;
+    for (const ref of refs) {
+      if (ref.waitedIn === lastWait) throw new TrayError("INVALID_ARGUMENT", "wait: the same reference twice; pass each once");
+      ref.waitedIn = lastWait;
+    }
     const flags = await runtime().wait(
       refs as readonly ObjectRef<unknown>[],
       numReturns,

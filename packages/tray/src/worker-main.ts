@@ -1,10 +1,12 @@
 // A worker's user thread: what bin/worker-host.ts calls through the loaded library, so that user code and the worker share one copy of it.
+import { systemClock } from "@tray/common";
 import { type ExecActor, type FirstWord, type Runtime, type ToUser, withoutCallers } from "@tray/core-worker";
 import { type UserExecutorHost, UserExecutor } from "@tray/worker-host";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { inspect } from "node:util";
 import { bundleDir } from "./driver.js";
+import { collectGarbage } from "./garbage.js";
 import { setLink, startUserThread } from "./state.js";
 import type { ModuleHost } from "@tray/serialization";
 
@@ -61,7 +63,11 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
     reply: (id, ok, json) => runtime?.reply(id, ok, json),
     lost: (failure) => runtime?.lost(failure),
     logs: () => undefined,
-    collectGarbage: () => runtime?.flushDropped(),
+    collectGarbage: () =>
+      collectGarbage(systemClock, () => {
+        runtime?.flushDropped();
+        thread.core.call(0, "collected", "{}");
+      }),
     exit,
     loadFunction: (id, blob) => executor.loadFunction(id, blob),
     execTemplate: (key, template) => executor.execTemplate(key, template),

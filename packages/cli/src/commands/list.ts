@@ -75,7 +75,7 @@ export const kinds: Readonly<Record<string, Kind>> = {
   },
   objects: {
     idKey: "objectId",
-    read: async (connection) => (await readMemory(connection, objectsMax)).objects.map((object) => ({ ...object })),
+    read: async (connection) => (await readMemory(connection, objectsMax, false)).objects.map((object) => ({ ...object })),
     columns: [
       idColumn("OBJECT ID", "objectId"),
       column("BYTES", "sizeBytes"),

@@ -51,6 +51,7 @@ export interface MemoryReport {
 export interface MemoryFlags {
   groupBy?: string;
   limit?: string;
+  collect?: boolean;
 }
 
 const limitDefault = 10_000;
@@ -64,7 +65,7 @@ export async function memory(session: Session, flags: MemoryFlags): Promise<void
   const limit = flags.limit === undefined ? limitDefault : Number(flags.limit);
   if (!Number.isInteger(limit) || limit < 1)
     throw new CliFailure(exitCodes.usage, "INVALID_ARGUMENT", `--limit: '${flags.limit}' is not a number of objects`);
-  const report = await withConnection(session, findTarget(session), (connection) => readMemory(connection, limit));
+  const report = await withConnection(session, findTarget(session), (connection) => readMemory(connection, limit, flags.collect === true));
   if (format === "json" || format === "yaml") return await printValue(context, format, report);
   for (const who of report.unreachable) context.stderr.write(`no answer from ${who}\n`);
   if (groupBy !== "") {
@@ -81,7 +82,7 @@ export async function memory(session: Session, flags: MemoryFlags): Promise<void
   });
 }
 
-export async function readMemory(connection: Connection, limit: number): Promise<MemoryReport> {
+export async function readMemory(connection: Connection, limit: number, collect: boolean): Promise<MemoryReport> {
   const status = await connection.gcs.status({}, { retry: true });
   const alive = status.nodes.filter((node) => node.info?.state === NodeState.ALIVE);
   const gathered = new Gathered();
@@ -92,7 +93,7 @@ export async function readMemory(connection: Connection, limit: number): Promise
       const { nodeId = "", nodeName = "", objectStoreBytes = 0, raylet = "" } = info ?? {};
       nodes.push({ nodeId, nodeName, capacityBytes: objectStoreBytes, usedBytes: objectStoreUsed, spilledBytes: 0 });
       try {
-        const reply = await connection.raylet(raylet).listObjects({ limit }, { timeoutMs: answerWithinMs });
+        const reply = await connection.raylet(raylet).listObjects({ limit, collect }, { timeoutMs: answerWithinMs });
         for (const process of reply.processes) gathered.process(nodeId, process);
         for (const object of reply.stored) gathered.stored(nodeId, object);
         total +=

@@ -64,6 +64,10 @@ export function clusterCalls(core: CoreWorker, options: CoreWorkerOptions): Clus
       const { actors } = await gcs().listActors({ limit: 0, namedOnly: true, namespace }, { retry: true });
       return actors.filter((a) => a.state !== ActorState.DEAD).map((a) => ({ name: a.spec?.name ?? "", namespace: a.spec?.namespace ?? "" }));
     },
+    collected: async () => {
+      core.collection.done();
+      return null;
+    },
     killActor: async ({ actorId, noRestart }: { actorId: string; noRestart: boolean }) => {
       await new Promise<void>((resolve) => core.actors.whenRegistered(actorId, resolve));
       await gcs().killActor({ actorId, noRestart, outOfScope: false, reason: "killed by tray.kill" }, { retry: true });

@@ -39,6 +39,7 @@ import { type ClusterCalls, clusterCalls } from "./cluster-calls.js";
 import { Executor } from "./executor.js";
 import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
 import { listReferences } from "./introspection.js";
+import { GarbageCollection } from "./garbage-collection.js";
 import type { GcsLink } from "./gcs-link.js";
 import type { LeaseGroupLimits } from "./lease/group.js";
 import { Leases } from "./leases.js";
@@ -95,6 +96,7 @@ export class CoreWorker implements ToCore {
   private readonly peers: Peers;
   private readonly registrar: Registrar;
   private readonly borrowers: Borrowers;
+  readonly collection: GarbageCollection;
   private readonly requests: Requests;
   private readonly templates = new Map<number, Template>();
   private readonly calls: ClusterCalls;
@@ -126,6 +128,7 @@ export class CoreWorker implements ToCore {
       clock,
       () => this.nodeAddress,
     );
+    this.collection = new GarbageCollection(clock, () => o.user.collectGarbage());
     this.borrowers = new Borrowers(
       { gone: (workerId) => this.references.borrowerDied(workerId), raylet: (address) => this.peers.raylet(address).client(RayletService) },
       logger,
@@ -588,7 +591,10 @@ export class CoreWorker implements ToCore {
       },
     });
     endpoint.serve(IntrospectionService, {
-      listReferences: ({ limit }) => listReferences(this.references, this.o.self.workerId, this.o.clock.now(), limit),
+      listReferences: async ({ limit, collect }) => {
+        if (collect) await this.collection.run();
+        return listReferences(this.references, this.o.self.workerId, this.o.clock.now(), limit);
+      },
     });
     if (this.o.kind === "worker") {
       endpoint.serve(WorkerService, {

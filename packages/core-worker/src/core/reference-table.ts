@@ -108,6 +108,7 @@ export class ReferenceTable {
     entry.lineage++;
   }
   unneedForLineage(entry: ObjectEntry): void {
+    invariant(entry.lineage > 0, () => `lineage count of ${entry.id} below zero`);
     entry.lineage--;
     this.settle(entry);
   }

@@ -216,7 +216,7 @@ export class Submitter {
       refuse("it was returned by an actor method");
       return;
     }
-    if (!this.tasks.has(task.number)) {
+    if (!task.isLineage) {
       refuse("its lineage was dropped");
       return;
     }
@@ -225,6 +225,7 @@ export class Submitter {
       return;
     }
     this.logger.info("running a task again for a lost object", { task: task.template.options.name, objectId: entry.id });
+    task.isLineage = false;
     for (const input of [...task.refs, ...task.held]) {
       this.references.use(input);
       this.references.unneedForLineage(input);
@@ -237,8 +238,10 @@ export class Submitter {
 
   /** No result of the task can be asked for any more. */
   forget(task: TaskEntry): void {
-    if (task.state !== "done") return;
-    if (this.tasks.delete(task.number)) for (const input of [...task.refs, ...task.held]) this.references.unneedForLineage(input);
+    if (!task.isLineage) return; // it ends just now, with nobody waiting for its results
+    task.isLineage = false;
+    this.tasks.delete(task.number);
+    for (const input of [...task.refs, ...task.held]) this.references.unneedForLineage(input);
   }
 
   private begin(task: TaskEntry, again: boolean): void {
@@ -301,6 +304,7 @@ export class Submitter {
   private end(task: TaskEntry, keepLineage: boolean): void {
     const keep = keepLineage && task.template.options.actorId === undefined && task.returns.some((r) => r.inUse);
     if (keep) {
+      task.isLineage = true;
       for (const input of task.refs) this.references.needForLineage(input);
       for (const input of task.held) this.references.needForLineage(input);
     } else this.tasks.delete(task.number);

@@ -36,6 +36,8 @@ export class TaskEntry {
   /** How often a later task left the queue while this was its first. */
   overtaken = 0;
   returns: ObjectEntry[] = [];
+  /** It ended, and its arguments are kept in case a result must be made again. */
+  isLineage = false;
   /** Actor calls: position in this caller's order for the incarnation it was sent to. */
   sequence = -1;
 

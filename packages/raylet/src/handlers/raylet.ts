@@ -64,7 +64,7 @@ export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
       objectStoreUsed: objects.usedBytes,
       objectStoreCapacity: objects.capacity,
     }),
-    listObjects: ({ limit }) => listObjects(objects, holdingProcesses(raylet), env.clock.now(), limit),
+    listObjects: (request) => listObjects(objects, holdingProcesses(raylet), () => env.clock.now(), request),
     listLogs: async () => ({ files: await raylet.options.logs.list() }),
     readLog: async ({ file, offset, maxBytes }) => {
       const read = await raylet.options.logs.read(file, offset, Math.min(maxBytes || readLogBytesMax, readLogBytesMax));

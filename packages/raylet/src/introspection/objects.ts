@@ -1,6 +1,6 @@
 // What lies in this node's store, and what the processes of this node hold: `tray memory`, `tray list objects`.
 import { messageOf } from "@tray/common";
-import { IntrospectionService, type ListObjectsReply, type ProcessReferences, type StoredObject } from "@tray/protocol";
+import { IntrospectionService, type ListObjectsReply, type ListObjectsRequest, type ProcessReferences, type StoredObject } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
 import type { ObjectService } from "../objects/service.js";
 
@@ -17,9 +17,11 @@ const answerWithinMs = 2_000;
 export async function listObjects(
   objects: ObjectService,
   processes: readonly HoldingProcess[],
-  nowMs: number,
-  limit: number,
+  nowMs: () => number,
+  { limit, collect }: ListObjectsRequest,
 ): Promise<ListObjectsReply> {
+  // The processes first: what they let go of may be gone from the store then.
+  const answers = await Promise.all(processes.map((process) => referencesOf(process, limit, collect)));
   const all = objects.list().sort((a, b) => b.size - a.size);
   const stored = all.slice(0, limit).map(
     (object): StoredObject => ({
@@ -29,17 +31,16 @@ export async function listObjects(
       state: object.deleted ? "deleted" : object.state,
       copy: object.copy,
       pins: object.pins,
-      ageMs: Math.max(0, nowMs - object.createdMs),
+      ageMs: Math.max(0, nowMs() - object.createdMs),
     }),
   );
-  const answers = await Promise.all(processes.map((process) => referencesOf(process, limit)));
   return { stored, total: all.length, processes: answers };
 }
 
-async function referencesOf({ workerId, pid, kind, session }: HoldingProcess, limit: number): Promise<ProcessReferences> {
+async function referencesOf({ workerId, pid, kind, session }: HoldingProcess, limit: number, collect: boolean): Promise<ProcessReferences> {
   const process = { workerId, pid, kind };
   try {
-    const { references, total } = await session.client(IntrospectionService).listReferences({ limit }, { timeoutMs: answerWithinMs });
+    const { references, total } = await session.client(IntrospectionService).listReferences({ limit, collect }, { timeoutMs: answerWithinMs });
     return { ...process, references, total, error: "" };
   } catch (error) {
     return { ...process, references: [], total: 0, error: messageOf(error) };

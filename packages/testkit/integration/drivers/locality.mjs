@@ -1,12 +1,12 @@
 // A large object on each node, and for each a task that takes it and says where it runs.
 //   says: result {ranAt: {nodeName: nodeName of the task}}
 import * as tray from "tray";
-import { delay, say } from "./checks.mjs";
+import { say } from "./checks.mjs";
 
 await tray.init();
 const nodes = (await tray.nodes()).filter((n) => n.alive);
 
-const make = (n) => tray.remote(() => new Uint8Array(20e6).fill(1), { schedulingStrategy: { nodeId: n.nodeId, soft: false } }).remote();
+const make = (n) => tray.remote(() => new Uint8Array(20e6).fill(1), { numCpus: 0.5, schedulingStrategy: { nodeId: n.nodeId, soft: false } }).remote();
 const whereIs = tray.remote((bytes) => bytes.length === 20e6 && tray.getRuntimeContext().nodeId);
 
 const made = nodes.map((n) => ({ name: n.nodeName, ref: make(n) }));
@@ -15,10 +15,9 @@ await tray.wait(
   { numReturns: made.length, fetchLocal: false },
 );
 const ranAt = {};
-for (const { name, ref } of made) {
-  // Every worker is given back: one that is still leased would be used again, wherever it is.
-  while ((await tray.availableResources()).CPU < (await tray.clusterResources()).CPU) await delay(20);
-  const nodeId = await tray.get(whereIs.remote(ref));
+for (const [i, { name, ref }] of made.entries()) {
+  // Each in a scheduling class of its own, with room on every node: a worker that is still leased for another would be used again, wherever it is.
+  const nodeId = await tray.get(whereIs.options({ numCpus: 0.1 + i / 100 }).remote(ref));
   ranAt[name] = nodes.find((n) => n.nodeId === nodeId)?.nodeName;
 }
 say("result", { ranAt });

@@ -49,6 +49,8 @@ export interface LocationChange {
 /** ── introspection ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
 export interface ListReferencesRequest {
   limit: number;
+  /** collect garbage first, so that forgotten handles are gone */
+  collect: boolean;
 }
 
 /** What one process knows of one object, and why it keeps it. */
@@ -520,13 +522,16 @@ export const LocationChange: MessageFns<LocationChange> = {
 };
 
 function createBaseListReferencesRequest(): ListReferencesRequest {
-  return { limit: 0 };
+  return { limit: 0, collect: false };
 }
 
 export const ListReferencesRequest: MessageFns<ListReferencesRequest> = {
   encode(message: ListReferencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.limit !== 0) {
       writer.uint32(8).uint32(message.limit);
+    }
+    if (message.collect !== false) {
+      writer.uint32(16).bool(message.collect);
     }
     return writer;
   },
@@ -552,6 +557,14 @@ export const ListReferencesRequest: MessageFns<ListReferencesRequest> = {
             message.limit = reader.uint32();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.collect = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -570,6 +583,7 @@ export const ListReferencesRequest: MessageFns<ListReferencesRequest> = {
   fromPartial(object: DeepPartial<ListReferencesRequest>): ListReferencesRequest {
     const message = createBaseListReferencesRequest();
     message.limit = object.limit ?? 0;
+    message.collect = object.collect ?? false;
     return message;
   },
 };

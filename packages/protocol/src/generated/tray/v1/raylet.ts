@@ -223,6 +223,8 @@ export interface RayletStatus {
 export interface ListObjectsRequest {
   /** for the node's store, and for each process */
   limit: number;
+  /** processes collect garbage first */
+  collect: boolean;
 }
 
 export interface StoredObject {
@@ -2556,13 +2558,16 @@ export const RayletStatus: MessageFns<RayletStatus> = {
 };
 
 function createBaseListObjectsRequest(): ListObjectsRequest {
-  return { limit: 0 };
+  return { limit: 0, collect: false };
 }
 
 export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
   encode(message: ListObjectsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.limit !== 0) {
       writer.uint32(8).uint32(message.limit);
+    }
+    if (message.collect !== false) {
+      writer.uint32(16).bool(message.collect);
     }
     return writer;
   },
@@ -2588,6 +2593,14 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
             message.limit = reader.uint32();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.collect = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2606,6 +2619,7 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
   fromPartial(object: DeepPartial<ListObjectsRequest>): ListObjectsRequest {
     const message = createBaseListObjectsRequest();
     message.limit = object.limit ?? 0;
+    message.collect = object.collect ?? false;
     return message;
   },
 };
