@@ -340,7 +340,7 @@ describe("jobs", () => {
     await expect(register(driver, actorSpec("late"))).rejects.toMatchObject({ code: "NOT_FOUND" });
     await kill(driver, "d");
     await clock.advance(100);
-    await expect(cluster.do(fetch())).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    await expect(cluster.do(fetch())).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
 
   it("finishes with the node of its driver", async () => {

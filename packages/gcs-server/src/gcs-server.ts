@@ -192,7 +192,7 @@ export class GcsServer {
       ...schedulingHandlers(publisher, random),
       ...jobHandlers({ jobs, table: jobTable, counters, journal, cascade, hub, clock, logger, sessionName }),
       ...actorHandlers({ actors, jobs, nodes, cascade, links, journal, clock, limits, apply: shell.apply }),
-      ...functionHandlers(functions),
+      ...functionHandlers(functions, (jobId) => jobs.get(jobId)?.finished === true && !actors.hasLiving(jobId)),
       ...kvHandlers(kv),
       ...pubsubHandlers(hub, journal, logger, limits.subscriptionsMax),
       ...statusHandlers({ nodes, actors, kv, journal, about }),

@@ -33,6 +33,7 @@ import { LeaseService } from "./lease/service.js";
 import { LogPublisher } from "./logs/publisher.js";
 import type { LogStore } from "./logs/store.js";
 import { type NodeFacts, nodeInfoOf, type RayletEnvironment } from "./node.js";
+import { CopyReports } from "./objects/copy-reports.js";
 import { ObjectService } from "./objects/service.js";
 import type { Departed } from "./pool/core.js";
 import { WorkerPoolService } from "./pool/service.js";
@@ -80,6 +81,7 @@ export class Raylet {
   readonly leases: LeaseService;
   readonly actors: ActorService;
   readonly objects: ObjectService;
+  private readonly copyReports: CopyReports;
   readonly drivers: DriverWatch;
   readonly jobs: JobService;
   readonly logs: LogPublisher;
@@ -145,6 +147,12 @@ export class Raylet {
       () => this.leases.dispatch(),
     );
     this.objects = new ObjectService(this.env, options.arena, options.bulk.client, (nodeId) => this.view.isDead(nodeId));
+    this.copyReports = new CopyReports(
+      this.env,
+      endpoint,
+      () => ({ nodeId: node.nodeId, raylet: this.address, bulk: this.bulkAddress }),
+      (objectId) => this.objects.has(objectId),
+    );
     this.drivers = new DriverWatch(this.env, options.probeProcess, (driver, why) => this.driverGone(driver, why));
     this.jobs = new JobService(this.env, this.ledger, options.supervisors, () => this.leases.dispatch());
     this.logs = new LogPublisher(this.env, (publications) => {
@@ -182,6 +190,7 @@ export class Raylet {
       this.scope.defer("logs", () => this.logs.close());
       this.scope.defer("leases", () => this.leases.close());
       this.scope.defer("workers", () => this.pool.close());
+      this.scope.defer("copy reports", () => this.copyReports.close());
       this.scope.defer("jobs", () => this.jobs.close());
       this.scope.defer("drivers", () => this.drivers.close());
       await this.gcs.start();
@@ -298,6 +307,10 @@ export class Raylet {
     // As an owner, too: its session was closed here, which tells nobody, and the GCS may be away.
     this.leases.peerDied(worker.workerId);
     this.objects.ownerDied(worker.workerId);
+    // One that left in order had its answers confirmed before; else they may have been lost with it.
+    const inOrder = exit.exitCode === 0 && exit.reason !== "crashed";
+    if (!inOrder && exit.reason !== "job-ended")
+      for (const { owner, objectIds } of this.objects.madeBy(worker.workerId).values()) void this.copyReports.report(owner, objectIds);
     if (use?.kind === "lease") this.leases.workerGone(use.leaseId, exit);
     if (use?.kind === "actor") this.actors.departed(use.actorId, use.incarnation);
     if (!worker.registered) return; // nobody ever heard of it

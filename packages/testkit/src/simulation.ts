@@ -98,7 +98,7 @@ async function run(
         afterMs: random.next() < 0.3 ? 0 : random.next() * profile.endMs,
       });
     }
-    const ownersMayDie = chosen.some(({ name }) => ["kills", "endings", "failing", "cancels"].includes(name));
+    const ownersMayDie = chosen.some(({ name }) => ["kills", "endings", "failing", "cancels", "products"].includes(name));
     const driver = cluster.addDriver(machine, undefined, async (act, self) => {
       await Promise.all(
         chosen.map(async ({ name, random: own, afterMs }, at) => {
@@ -166,7 +166,11 @@ async function run(
 async function reach(cluster: SimCluster, done: () => boolean, withinMs: number, otherwise: () => string): Promise<void> {
   await cluster.sim
     .runUntil(() => cluster.log.violations.length > 0 || done(), withinMs)
-    .catch(() => cluster.log.violated(`after ${withinMs} ms ${otherwise()}`));
+    .catch((error: unknown) =>
+      cluster.log.violated(
+        told(error).startsWith("not done within") ? `after ${withinMs} ms ${otherwise()}` : `${told(error)}, while ${otherwise()}`,
+      ),
+    );
   if (cluster.log.violations.length > 0) throw new Error("ended by what was found");
 }
 

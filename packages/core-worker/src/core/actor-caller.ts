@@ -5,7 +5,7 @@
 // Crosses:  in: enqueue, ready, publication, done. out: ActorCallerHost.
 //
 // Invariants
-//   A1. calls leave in the order of their submission, each once per incarnation; one whose arguments are missing holds back those behind it.
+//   A1. calls leave in the order of their submission, each once per incarnation and attempt; one whose arguments are missing holds back those behind it.
 //   A2. a call in flight when its worker is lost waits for the actor's fate, then fails or goes back to its place, at the cost of a retry. Its fate is
 //       known when the GCS tells of it, or when the worker is reached again: it lived, only the way to it was cut for too long, and the GCS has
 //       nothing to tell.

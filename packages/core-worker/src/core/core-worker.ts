@@ -36,6 +36,7 @@ import type { ToUser } from "../thread/to-user.js";
 import { ActorCalls } from "./actor-calls.js";
 import { Borrowers } from "./borrowers.js";
 import { type ClusterCalls, clusterCalls } from "./cluster-calls.js";
+import { Deletions } from "./deletions.js";
 import { Executor } from "./executor.js";
 import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
 import { listReferences } from "./introspection.js";
@@ -96,6 +97,7 @@ export class CoreWorker implements ToCore {
   private readonly peers: Peers;
   private readonly registrar: Registrar;
   private readonly borrowers: Borrowers;
+  private readonly deletions: Deletions;
   readonly collection: GarbageCollection;
   private readonly requests: Requests;
   private readonly templates = new Map<number, Template>();
@@ -114,6 +116,7 @@ export class CoreWorker implements ToCore {
     this.peers = new Peers(endpoint, giveUpMs);
     this.peers.adopt(o.rayletAddress, o.raylet);
     this.gcs = o.gcs;
+    this.deletions = new Deletions(this.peers, clock);
     this.references = new ReferenceTable(
       {
         freed: (entry, state) => this.freed(entry, state),
@@ -506,11 +509,7 @@ export class CoreWorker implements ToCore {
       return;
     }
     const stored = state.kind === "stored" ? state.nodes : [];
-    for (const node of entry.strays === undefined ? stored : [...stored, ...entry.strays])
-      this.peers
-        .raylet(node.raylet)
-        .client(RayletService)
-        .deleteObjects({ objectIds: [entry.id] });
+    for (const node of entry.strays === undefined ? stored : [...stored, ...entry.strays]) this.deletions.add(node, entry.id);
   }
 
   private returned(entry: ObjectEntry): void {
@@ -576,18 +575,15 @@ export class CoreWorker implements ToCore {
           if (entry !== undefined) this.references.removeBorrower(entry, c.peer.id);
         }
       },
-      locationChanged: (m) => {
-        const entry = this.references.get(m.objectId);
-        if (entry === undefined || entry.state.kind !== "stored") {
-          if (m.added !== undefined)
-            this.peers
-              .raylet(m.added.raylet)
-              .client(RayletService)
-              .deleteObjects({ objectIds: [m.objectId] }); // freed meanwhile
-          return;
-        }
-        const added = m.added;
-        if (added !== undefined && !entry.state.nodes.some((n) => n.nodeId === added.nodeId)) entry.state.nodes.push(added);
+      locationChanged: ({ objectId, added }) => {
+        if (added === undefined) return;
+        const entry = this.references.get(objectId);
+        if (entry?.state.kind === "stored") {
+          if (!entry.state.nodes.some((n) => n.nodeId === added.nodeId)) entry.state.nodes.push(added);
+        } else if (entry?.state.kind === "pending") {
+          // Left by an attempt of which we have no answer: the next one may make it at the same place, so it goes when the object goes.
+          if (entry.strays?.some((n) => n.nodeId === added.nodeId) !== true) entry.strays = [...(entry.strays ?? []), added];
+        } else this.deletions.add(added, objectId); // freed meanwhile, or of no use
       },
     });
     endpoint.serve(IntrospectionService, {
@@ -656,6 +652,7 @@ export class CoreWorker implements ToCore {
   /** Copies there are gone; what has no other copy is made again when it is used. */
   private nodeDied(nodeId: string, raylet: string): void {
     this.borrowers.nodeDied(nodeId);
+    this.deletions.nodeDied(nodeId);
     const there = this.peers.known(raylet)?.peer;
     // Another node may serve the address by now.
     if (raylet !== this.o.rayletAddress && (there === undefined || there.id === nodeId)) {

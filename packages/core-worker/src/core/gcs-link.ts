@@ -7,7 +7,7 @@
 //   G2. a channel that is let go and taken up again begins anew: the GCS hears of the first before the second, else it would keep the old position
 //       and not tell the present state.
 //   G1. after every fresh session all channels are subscribed again, each from the version last seen: nothing published meanwhile is missed, or a gap is told.
-import { isTrayError, type Logger } from "@tray/common";
+import { isTrayError, type Logger, TrayError } from "@tray/common";
 import { type Client, GcsService, type Publication, type PublishBatch } from "@tray/protocol";
 import type { Endpoint, Session } from "@tray/rpc";
 
@@ -23,6 +23,7 @@ export class GcsLink {
   private fresh = 0;
   private attempts = 0;
   private underWay = false;
+  private sending: AbortController | undefined;
 
   constructor(
     private readonly endpoint: Endpoint,
@@ -94,8 +95,11 @@ export class GcsLink {
     this.letGo.clear();
     const attempt = ++this.attempts;
     this.underWay = true;
+    // Of the session before: late, an older set would take the place of a newer one.
+    this.sending?.abort(new TrayError("UNAVAILABLE", "a newer set of channels is sent"));
+    this.sending = new AbortController();
     this.client
-      .subscribe({ subscriptions }, { timeoutMs: 0 })
+      .subscribe({ subscriptions }, { timeoutMs: 0, signal: this.sending.signal })
       .then(
         () => false,
         (error: unknown) => {

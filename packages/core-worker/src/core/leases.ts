@@ -261,8 +261,7 @@ export class Leases implements LeaseGroupHost {
   private endLease(group: LeaseGroup, lease: Lease, exit: WorkerExit): void {
     const lost = group.leaseEnded(lease);
     this.forgetLease(lease);
-    const node = { nodeId: lease.worker.nodeId, raylet: lease.raylet, bulk: "" };
-    for (const task of lost) this.submitter().lost(task, exit, node);
+    for (const task of lost) this.submitter().lost(task, exit);
     this.sendReturn(lease, lost.length > 0); // alive after all, it may still be at them
     this.touch(group);
   }

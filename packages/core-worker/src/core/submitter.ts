@@ -11,7 +11,6 @@
 import type { Logger } from "@tray/common";
 import {
   type ErrorInfo,
-  type NodeAddress,
   type ObjectLocations,
   type RefArg,
   type RefInfo,
@@ -134,11 +133,9 @@ export class Submitter {
     }
   }
 
-  /** The worker that had it is gone. `exit`: how, when known. `node`: where; results may be there of which we have not heard. */
-  lost(task: TaskEntry, exit: WorkerExit, node: NodeAddress): void {
+  /** The worker that had it is gone. `exit`: how, when known. */
+  lost(task: TaskEntry, exit: WorkerExit): void {
     if (task.state === "done") return;
-    for (const entry of task.returns)
-      if (entry.strays?.some((n) => n.nodeId === node.nodeId) !== true) entry.strays = [...(entry.strays ?? []), node];
     if (exit.reason === "intended" && exit.exitCode === 0 && !task.cancelled)
       this.requeue(task); // U3: it had answered all that it began
     else if (task.cancelled) this.fail(task, cancelledError(task));

@@ -303,9 +303,8 @@ export class ActorsCore {
     this.become(step, record, "RESTARTING", next, killFirst ? { kind: "releasing" } : waiting);
     if (killFirst) {
       step.then.push({ ...this.killOrder(info.actorId, info.incarnation, info.nodeId, death.sentence), release: true }); // A3
-      // A crash now must not make it wait for the dead: on disk it wants a place, and the raylet's report of the old copy gets it killed (A2).
-      step.persist.pop();
-      step.persist.push({ ...next, nodeId: "" });
+      // After a crash of ours it reads as one being created there (replay): its raylet ends the older copy before it makes the newer, and when that node
+      // is dead, so is the copy (A3).
     } else {
       step.then.push({ kind: "schedule", actorId: info.actorId });
     }

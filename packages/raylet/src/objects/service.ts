@@ -188,6 +188,19 @@ export class ObjectService implements BulkSource {
     for (const objectId of outcome.cancelled) this.tell(objectId);
   }
 
+  /** What `client` made for others and is not deleted: objects by their owner's endpoint. */
+  madeBy(client: string): Map<string, { readonly owner: Address; readonly objectIds: string[] }> {
+    const made = new Map<string, { owner: Address; objectIds: string[] }>();
+    for (const { objectId, creator, state, owner, deleted } of this.table.list()) {
+      if (creator !== client || owner.workerId === client || state !== "sealed" || deleted) continue;
+      const { workerId, address, nodeId } = owner as LocalOwner;
+      const known = made.get(address);
+      if (known === undefined) made.set(address, { owner: { workerId, nodeId, endpoint: address }, objectIds: [objectId] });
+      else known.objectIds.push(objectId);
+    }
+    return made;
+  }
+
   /** Nobody can ever ask for these objects again. */
   ownerDied(workerId: string): void {
     this.delete(this.table.ownedBy(workerId));

@@ -100,13 +100,30 @@ check("retryExceptions with classes tries again for these only", async () => {
   assert.match((await rejection(tray.get(flaky(true).remote()))).message, /for good/);
 });
 
+class Gate {
+  constructor() {
+    this.opened = new Promise((resolve) => {
+      this.resolve = resolve;
+    });
+  }
+  open() {
+    this.resolve();
+  }
+  async passed() {
+    await this.opened;
+    return "passed";
+  }
+}
+const gates = () => tray.remote(Gate, { numCpus: 0, maxConcurrency: 2 }).remote();
+
 check("wait: at most numReturns ready, in the order given", async () => {
-  const later = tray.remote((ms) => new Promise((resolve) => setTimeout(() => resolve(ms), ms)));
-  const refs = [1500, 30].map((ms) => later.remote(ms));
+  const gate = gates();
+  const refs = [gate.passed.remote(), add.remote(1, 2)];
   const [ready, rest] = await tray.wait(refs);
   assert.deepEqual([ready[0] === refs[1], rest[0] === refs[0]], [true, true]);
   const [some] = await tray.wait(refs, { numReturns: 2, timeout: 10 });
   assert.equal(some.length, 1);
+  gate.open.remote();
   const [all, none] = await tray.wait(refs, { numReturns: 2 });
   assert.deepEqual([all.length, none.length], [2, 0]);
   assert.deepEqual([all[0] === refs[0], all[1] === refs[1]], [true, true]);
@@ -121,10 +138,13 @@ check("wait takes failed tasks as ready", async () => {
 });
 
 check("asCompleted gives references as they become ready", async () => {
-  const later = tray.remote((ms) => new Promise((resolve) => setTimeout(() => resolve(ms), ms)));
+  const gate = gates();
   const seen = [];
-  for await (const ref of tray.asCompleted([later.remote(1_500), later.remote(20)])) seen.push(await tray.get(ref));
-  assert.deepEqual(seen, [20, 1_500]);
+  for await (const ref of tray.asCompleted([gate.passed.remote(), add.remote(1, 2)])) {
+    seen.push(await tray.get(ref));
+    gate.open.remote();
+  }
+  assert.deepEqual(seen, [3, "passed"]);
 });
 
 check("getSync blocks this thread and not the cluster", async () => {

@@ -5,7 +5,7 @@
 //   K2. The processors of what runs on a node are no more than the node has. Leases do not count whose processors were lent to others while a task
 //       waited: what resumes takes them again at once (docs/protocols, Tasks 5).
 //   K3. Of an actor one process is alive, except on nodes that the cluster has given up; and never two of one incarnation.
-//   K4. Calls of one caller begin in the order of their submission within an incarnation.
+//   K4. Calls of one caller begin in the order of their submission within an incarnation; one that began there already may begin again as a retry.
 //   K5. Acknowledged effects of a later incarnation do not precede those of an earlier one.
 //   K6. The cores of the daemons pass their own checks.
 import type { ExecActor, ExecTemplate, TemplateOptions } from "@tray/core-worker";
@@ -23,8 +23,8 @@ interface ActorBook {
   readonly maxTaskRetries: number;
   /** Processes that were it, by incarnation. */
   readonly lives: { readonly user: UserThread; readonly incarnation: number }[];
-  /** Last submission number begun, by incarnation and caller. */
-  readonly order: Map<string, number>;
+  /** Submission numbers begun, by incarnation and caller. */
+  readonly order: Map<string, { last: number; readonly begun: Set<number> }>;
   /** Times of acknowledged effects, by incarnation. */
   readonly effects: Map<number, { first: number; last: number }>;
 }
@@ -92,7 +92,7 @@ export class Checks {
       );
     }
     if (template.actorId === "") this.checkProcessors(user);
-    else this.checkOrder(user, template, number);
+    else this.checkOrder(user, template, number, attempt);
   }
   actorBegan(user: UserThread, spec: ExecActor): void {
     const book = this.actors.get(spec.actorId);
@@ -129,17 +129,20 @@ export class Checks {
     }
   }
 
-  private checkOrder(user: UserThread, template: ExecTemplate, number: number): void {
+  private checkOrder(user: UserThread, template: ExecTemplate, number: number, attempt: number): void {
     const book = this.actors.get(template.actorId);
     const { actor } = user;
     if (book === undefined || actor === undefined) return;
     const key = `${actor.spec.incarnation}|${template.callerWorkerId}`;
-    const last = book.order.get(key) ?? -1;
-    if (number <= last)
+    const order = book.order.get(key) ?? { last: -1, begun: new Set() };
+    const { last, begun } = order;
+    if (number <= last && !(attempt > 0 && begun.has(number)))
       this.world.log.violated(
         `K4: actor ${template.actorId} incarnation ${actor.spec.incarnation} begins call ${number} of ${template.callerWorkerId.slice(0, 8)} after call ${last}`,
       );
-    book.order.set(key, number);
+    order.last = Math.max(last, number);
+    begun.add(number);
+    book.order.set(key, order);
   }
 
   private checkProcessors(user: UserThread): void {

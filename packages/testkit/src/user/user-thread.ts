@@ -42,7 +42,23 @@ export interface UserFacts {
   readonly workerId: string;
   readonly nodeId: string;
   readonly endpoint: string;
-  readonly arena: Pick<Arena, "readPrivate" | "write">;
+  readonly arena: Mapping;
+}
+
+/** A process's own mapping of its node's arena: it outlives the raylet. */
+export interface Mapping {
+  /** To be written to. */
+  write(offset: number, length: number): Uint8Array;
+  /** A copy. */
+  read(offset: number, length: number): Uint8Array;
+}
+
+export function mappingOf(arena: Arena): Mapping {
+  const all = arena.write(0, arena.capacity);
+  return {
+    write: (offset, length) => all.subarray(offset, offset + length),
+    read: (offset, length) => all.slice(offset, offset + length),
+  };
 }
 
 interface Execution {
@@ -340,7 +356,7 @@ export class UserThread implements ToUser {
     try {
       if (located.kind === "value") return decode(located.value, this.decoding(activation));
       const { offset, size, pinId } = located;
-      const bytes = (): Uint8Array => new Uint8Array(this.facts.arena.readPrivate(offset, size).buffer);
+      const bytes = (): Uint8Array => this.facts.arena.read(offset, size);
       const first = bytes();
       this.process.clock.after(this.process.random.next() * 5, () => {
         if (Buffer.compare(first, bytes()) !== 0)

@@ -160,6 +160,11 @@ export function registerPrograms(): void {
         }
         return sum;
       },
+      /** A large result out of an actor. */
+      blob: async (_state, act, seed, size, ms) => {
+        if (num(ms) > 0) await act.sleep(num(ms));
+        return new Blob(num(seed), num(size));
+      },
       total: (state) => list(state),
     },
   });

@@ -335,6 +335,30 @@ const handles: Workload = async (s) => {
   if (own !== undefined) await s.value("a call whose handle was released", own);
 };
 
+/** Large results of actors, some of which die right after they made them. */
+const products: Workload = async (s) => {
+  const retried = s.chance(0.5);
+  const handle = s.act.createActor("Counter", [0, 0], { maxRestarts: retried ? -1 : 0, maxTaskRetries: retried ? -1 : 0, spread: s.chance(0.5) });
+  const size = largeSize(s);
+  const results: SimRef[] = [];
+  for (let i = s.between(1, 5); i > 0; i--) results.push(s.act.callActor(handle, "blob", [i, size, s.pick(0, 5)]));
+  const kills = s.chance(0.3);
+  if (kills) await s.act.killActor(handle, !retried);
+  const sum = s.act.submit("sum", [results], { maxRetries: 3 });
+  const dead = kills ? ["ACTOR_DIED", "ACTOR_UNAVAILABLE", "OBJECT_RECONSTRUCTION_FAILED"] : [];
+  let expected: number | undefined = 0;
+  for (const [k, ref] of results.entries()) {
+    const seed = results.length - k;
+    const value = await s.value("a large result of an actor", ref, dead);
+    if (value !== undefined) s.equal("a large result of an actor", value, new Blob(seed, size));
+    if (value === undefined) expected = undefined;
+    else if (expected !== undefined) expected += seed;
+    if (s.chance(0.5)) s.act.release(ref);
+  }
+  const added = await s.value("a sum of results of an actor", sum, dead);
+  if (added !== undefined && expected !== undefined) s.equal("a sum of results of an actor", added, expected);
+};
+
 export const workloads: Readonly<Record<string, Workload>> = {
   plain,
   nested,
@@ -350,4 +374,5 @@ export const workloads: Readonly<Record<string, Workload>> = {
   waits,
   failing,
   handles,
+  products,
 };

@@ -5,7 +5,7 @@ import { trayVersion } from "@tray/protocol";
 import type { FaultPlan } from "@tray/rpc";
 import type { Checks } from "../checks/checks.js";
 import { Activation } from "../user/activation.js";
-import { UserThread } from "../user/user-thread.js";
+import { mappingOf, UserThread } from "../user/user-thread.js";
 import type { EventLog } from "./event-log.js";
 import { type Machine, nodeVersion } from "./machine.js";
 import type { SimProcess } from "./process.js";
@@ -83,7 +83,7 @@ export class SimDriver {
       world.log.violated(`driver ${this.name} was attached to arena ${started.arena.path}`);
       return;
     }
-    user.attach(started.core, { workerId: started.workerId, nodeId: started.node.nodeId, endpoint: started.address, arena });
+    user.attach(started.core, { workerId: started.workerId, nodeId: started.node.nodeId, endpoint: started.address, arena: mappingOf(arena) });
     user.joinJob(started.jobId, started.namespace);
     const activation = new Activation(user, 0, started.workerId, 0);
     try {

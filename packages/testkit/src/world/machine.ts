@@ -7,7 +7,7 @@ import { type ProcessExit, Raylet, type SpawnedProcess, type WorkerLaunch } from
 import { Endpoint, type FaultPlan } from "@tray/rpc";
 import { deferred, type SeededRandom, TrayError } from "@tray/common";
 import type { Checks } from "../checks/checks.js";
-import { UserThread } from "../user/user-thread.js";
+import { mappingOf, UserThread } from "../user/user-thread.js";
 import type { EventLog } from "./event-log.js";
 import type { SimProcess } from "./process.js";
 import type { CoreWorker } from "@tray/core-worker";
@@ -204,7 +204,7 @@ export class Machine {
         onBug: process.onBug,
       });
       worker.core = started.core;
-      user.attach(started.core, { workerId: launch.workerId, nodeId: node.nodeId, endpoint: started.address, arena: node.arena });
+      user.attach(started.core, { workerId: launch.workerId, nodeId: node.nodeId, endpoint: started.address, arena: mappingOf(node.arena) });
     };
     process.clock.after(5 + world.random.next() * 30, () => {
       start().catch((error: unknown) => end({ code: 1 }, `it could not register: ${String(error)}`));
