@@ -58,7 +58,7 @@ export class ActorCaller {
   }
 
   enqueue(task: TaskEntry, again: boolean): void {
-    const dead = this.deathError();
+    const dead = this.deathError;
     if (dead !== undefined) {
       this.host.soon(() => this.host.fail(task, dead));
       return;
@@ -107,7 +107,7 @@ export class ActorCaller {
     }
     if (info.state === ActorState.DEAD) {
       this.session = undefined;
-      this.failAll(this.deathError() as ErrorInfo);
+      this.failAll(this.deathError as ErrorInfo);
       return;
     }
     if (info.state === ActorState.RESTARTING) {
@@ -237,7 +237,8 @@ export class ActorCaller {
     for (const task of calls) this.host.fail(task, error);
   }
 
-  private deathError(): ErrorInfo | undefined {
+  /** Why no call will ever be answered: it is dead, or was never registered. */
+  get deathError(): ErrorInfo | undefined {
     if (this.refused !== undefined) return this.refused;
     if (this.info?.state !== ActorState.DEAD) return undefined;
     return this.info.deathCause ?? errorInfo("ACTOR_DIED", `${describe(this.info)} is dead`, { details: { actorId: this.actorId } });

@@ -98,13 +98,13 @@ export class ActorCalls {
   /** Resolves when the actor is ALIVE, rejects when it is dead or was refused. Answers how to stop waiting. */
   whenReady(actorId: string, waiter: ActorWaiter): () => void {
     const caller = this.callerOf(actorId);
-    const { state } = caller;
-    if (state?.state === ActorState.ALIVE) {
-      waiter.resolve();
+    const { deathError } = caller;
+    if (deathError !== undefined) {
+      waiter.reject(deathError);
       return () => undefined;
     }
-    if (state?.state === ActorState.DEAD) {
-      waiter.reject(state.deathCause ?? errorInfo("ACTOR_DIED", `actor ${actorId} is dead`));
+    if (caller.state?.state === ActorState.ALIVE) {
+      waiter.resolve();
       return () => undefined;
     }
     let set = this.waiters.get(actorId);
