@@ -66,6 +66,7 @@ export async function bundle(root, { quiet = false } = {}) {
     format: "cjs",
     conditions: ["source"],
     external,
+    plugins: [oneLibrary(root)],
     sourcemap: "linked",
     sourcesContent: false,
     treeShaking: true,
@@ -88,6 +89,28 @@ export async function bundle(root, { quiet = false } = {}) {
   if (!quiet) console.log(`${outputs.length} bundles in ${Math.round(performance.now() - startedMs)} ms`);
   return result.metafile;
 }
+
+/** The other public entries use the library's own file: a second copy of it in theirs would be a second library. */
+function oneLibrary(root) {
+  const library = join(root, "packages/tray/src/index.ts");
+  const users = entriesBeside(root);
+  return {
+    name: "one library",
+    setup: (plugins) => {
+      plugins.onResolve({ filter: /\/index\.js$/ }, ({ path, importer, resolveDir }) =>
+        join(resolveDir, path.replace(/\.js$/, ".ts")) === library && users.some((user) => importer.startsWith(user))
+          ? { path: "./index.cjs", external: true }
+          : undefined,
+      );
+    },
+  };
+}
+
+/** Files and directories of the public entries other than the library itself: NAME.ts and NAME/. */
+const entriesBeside = (root) =>
+  trayEntries
+    .filter((e) => e.esm && e.name !== "index")
+    .flatMap((e) => [`${e.name}.ts`, `${e.name}/`].map((p) => join(root, "packages/tray/src", p)));
 
 /** A root that was renamed must not leave its old bundle behind to be started by mistake. */
 function removeStale(root, fresh) {

@@ -30,6 +30,8 @@ export const errorCodes = [
   "CONNECTION",
   "AUTHENTICATION",
   "VERSION_MISMATCH",
+  "QUEUE_FULL",
+  "QUEUE_EMPTY",
   "INVALID_ARGUMENT",
   "CONFIG",
   "NOT_FOUND",
@@ -72,7 +74,14 @@ export class TrayError extends Error {
   }
 }
 
-const retryableCodes: ReadonlySet<ErrorCode> = new Set(["ACTOR_UNAVAILABLE", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"]);
+const retryableCodes: ReadonlySet<ErrorCode> = new Set([
+  "ACTOR_UNAVAILABLE",
+  "QUEUE_FULL",
+  "QUEUE_EMPTY",
+  "UNAVAILABLE",
+  "DEADLINE_EXCEEDED",
+  "RESOURCE_EXHAUSTED",
+]);
 
 /** True for a TrayError of any realm or copy of this package (checked by brand); with `code`, only for that code. */
 export function isTrayError(error: unknown, code?: ErrorCode): error is TrayError {

@@ -36,3 +36,11 @@ it("the file of a script is known by its URL, by tsx's ways of writing it too", 
   expect(pathOfUrl("data:text/javascript,1?filePath=%2Fjob%2Fa%20b.ts")).toBe("/job/a b.ts");
   for (const url of ["data:text/javascript,1", "node:fs", "evalmachine.<anonymous>"]) expect(pathOfUrl(url)).toBeUndefined();
 });
+
+it("a file of a package that every machine has goes by the package's name, from its script and from its neighbours", () => {
+  const host = createModuleHost({ workingDir: dir, fallbacks: { parts: join(dir, "lib/plain.js") } });
+  const expected = { kind: "package", specifier: "parts", from: "", loader: "require" };
+  expect(host.referToScript(join(dir, "lib/plain.js"), "require")).toEqual(expected);
+  expect(host.referToImport("./plain.js", join(dir, "lib/other.js"), "require")).toEqual(expected);
+  expect(host.referToScript(join(dir, "lib/other.js"), "require")).toMatchObject({ kind: "file", specifier: "lib/other.js" });
+});

@@ -41,7 +41,10 @@ export interface ModuleHostOptions {
   workingDir: string;
   /** URL or path of the driver's script; none in workers. */
   mainModule?: string;
-  /** Bare specifiers that resolve here when the job does not bring the package: `{ tray: "/…/tray/dist/index.cjs" }`. */
+  /**
+   * Bare specifiers that resolve here when the job does not bring the package: `{ tray: "/…/tray/dist/index.cjs" }`. What these files export goes by
+   * the specifier, too: the package may lie elsewhere on the next machine.
+   */
   fallbacks?: Readonly<Record<string, string>>;
 }
 
@@ -96,10 +99,17 @@ class NodeModuleHost implements ModuleHost {
     return (inside === ".." || inside.startsWith(`..${sep}`) || isAbsolute(inside) ? path : inside).split(sep).join("/");
   }
 
+  #referToPath(path: string, loader: ModuleRef["loader"]): ModuleRef {
+    const fallback = Object.keys(this.#fallbacks).find((specifier) => this.#fallbacks[specifier] === path);
+    return fallback === undefined
+      ? { kind: "file", specifier: this.#portable(path), from: "", loader }
+      : { kind: "package", specifier: fallback, from: "", loader };
+  }
+
   referToScript(url: string, loader: ModuleRef["loader"]): ModuleRef | undefined {
     if (isBuiltin(url)) return { kind: "builtin", specifier: url, from: "", loader };
     const path = pathOfUrl(url);
-    return path === undefined ? undefined : { kind: "file", specifier: this.#portable(path), from: "", loader };
+    return path === undefined ? undefined : this.#referToPath(path, loader);
   }
 
   referToImport(specifier: string, importer: string, loader: ModuleRef["loader"]): ModuleRef | undefined {
@@ -108,7 +118,7 @@ class NodeModuleHost implements ModuleHost {
     const directory = dirname(from);
     if (/^\.{0,2}\//.test(specifier) || specifier === "." || specifier === "..") {
       const path = resolve(directory, specifier);
-      return { kind: "file", specifier: this.#portable(typescriptFile.test(from) ? meantByTypeScript(path) : path), from: "", loader };
+      return this.#referToPath(typescriptFile.test(from) ? meantByTypeScript(path) : path, loader);
     }
     if (specifier.startsWith("file:")) return this.referToScript(specifier, loader);
     return { kind: "package", specifier, from: this.#portable(directory), loader };

@@ -12,6 +12,7 @@ describeChecks("api-tasks.mjs", () => cluster);
 describeChecks("api-actors.mjs", () => cluster);
 describeChecks("api-objects.mjs", () => cluster);
 describeChecks("api-errors.mjs", () => cluster);
+describeChecks("util.mjs", () => cluster);
 
 it("tray stop leaves nothing behind", async () => {
   expect(await cluster.stop()).toBe(0);

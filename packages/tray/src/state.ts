@@ -221,7 +221,10 @@ export function startUserThread(ioThreadFile: string, task: IoTask, user: ToUser
       const host = createModuleHost({
         workingDir,
         ...(mainScript === undefined ? {} : { mainModule: mainScript }),
-        fallbacks: { tray: ioThreadFile.replace(/io-thread\.cjs$/, "index.cjs") },
+        fallbacks: {
+          tray: ioThreadFile.replace(/io-thread\.cjs$/, "index.cjs"),
+          "tray/util": ioThreadFile.replace(/io-thread\.cjs$/, "util.cjs"),
+        },
       });
       const libraryDir = dirname(ioThreadFile);
       const stackOf = (error: Error): string | undefined => (typeof error.stack === "string" ? withoutCallers(error.stack, libraryDir) : undefined);

@@ -1,6 +1,7 @@
 // Type tests: they are checked by the compiler (npm run lint, "types of the tests"); running them only shows that they exist.
 import type { ActorHandle, ObjectRef, RemoteFunction } from "./index.js";
 import { get, remote } from "./index.js";
+import { ActorPool, map, Queue } from "./util.js";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const same = <_T extends true>(): void => undefined;
@@ -61,6 +62,39 @@ async function typesOf(): Promise<void> {
   void again;
 }
 
+async function typesOfUtil(): Promise<void> {
+  const pool = new ActorPool([CounterActor.remote(1), CounterActor.remote(2)]);
+  const counts = pool.map((counter, by: number) => counter.inc.remote(by), [1, 2]);
+  same<Equal<typeof counts, AsyncGenerator<number, void, undefined>>>();
+  const names = pool.mapUnordered((counter) => counter.name.remote(), ["a"]);
+  same<Equal<typeof names, AsyncGenerator<string, void, undefined>>>(); // promises are unwrapped
+  // @ts-expect-error: no such method
+  pool.submit((counter, by: number) => counter.dec.remote(by), 1);
+  // @ts-expect-error: the values are not numbers
+  pool.map((counter, by: number) => counter.inc.remote(by), ["1"]);
+  const next = await pool.getNext<number>({ timeout: "1s" });
+  same<Equal<typeof next, number>>();
+
+  const queue = new Queue<{ id: number }>({ maxSize: 3, actorOptions: { name: "q", getIfExists: true } });
+  await queue.put({ id: 1 }, { timeout: 5 });
+  const item = await queue.get();
+  same<Equal<typeof item, { id: number }>>();
+  const batch = await queue.getNowaitBatch(2);
+  same<Equal<typeof batch, { id: number }[]>>();
+  // @ts-expect-error: not an item of this queue
+  await queue.put("1");
+  // @ts-expect-error: the queue decides how many calls its actor takes
+  new Queue({ actorOptions: { maxConcurrency: 2 } });
+
+  const lengths = map(async (text: string) => text.length, ["a"]);
+  same<Equal<typeof lengths, AsyncGenerator<number, void, undefined>>>();
+  const increment = remote((n: number) => n + 1);
+  const more = map(increment, [1, increment.remote(1)], { maxInFlight: 2, ordered: false });
+  same<Equal<typeof more, AsyncGenerator<number, void, undefined>>>();
+  // @ts-expect-error: the items are not numbers
+  map(increment, ["1"]);
+}
+
 it("the public types are as documented", () => {
-  expect(typeof typesOf).toBe("function");
+  expect([typeof typesOf, typeof typesOfUtil]).toEqual(["function", "function"]);
 });
