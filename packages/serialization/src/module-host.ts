@@ -167,14 +167,14 @@ class NodeModuleHost implements ModuleHost {
 
   /**
    * As the importer's directory sees it: the main context's default loader resolves against the file name given here, with the conditions of `import`
-   * and the process's loader hooks. (Node prints an ExperimentalWarning for it once a process.)
+   * and the process's loader hooks.
    */
   #importPackage(ref: ModuleRef): Promise<unknown> {
     const make = compileFunction("return (specifier) => import(specifier);", [], {
       filename: this.#importerOf(ref),
       importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
     }) as () => DynamicImport;
-    return make()(ref.specifier);
+    return withoutLoaderWarning(() => make()(ref.specifier));
   }
 
   #failed(ref: ModuleRef, error: unknown): TrayError {
@@ -224,6 +224,19 @@ function withNames(namespace: unknown): unknown {
   if (Object.keys(namespace as object).some((key) => key !== "default" && key !== "module.exports")) return namespace;
   const exports = (namespace as { default?: unknown }).default;
   return (exports as { __esModule?: unknown } | null | undefined)?.__esModule === true ? namespaceOf(exports) : namespace;
+}
+
+/** Node calls that way of importing experimental, in a warning about which the user of a program that reads a value can do nothing. */
+function withoutLoaderWarning<T>(start: () => T): T {
+  const emit = process.emitWarning;
+  process.emitWarning = (warning: string | Error, ...rest: unknown[]): void => {
+    if (!String(warning).includes("USE_MAIN_CONTEXT_DEFAULT_LOADER")) Reflect.apply(emit, process, [warning, ...rest]);
+  };
+  try {
+    return start();
+  } finally {
+    process.emitWarning = emit;
+  }
 }
 
 function isNotFound(error: unknown): boolean {

@@ -50,7 +50,7 @@ it("a CommonJS driver connects by itself and ends by itself", async () => {
 it("tray run runs a TypeScript driver, with its arguments", async () => {
   const result = await cluster.tray("run", driverFile("typed.ts"), "--own-flag", "x");
   expect({ code: result.code, stderr: result.stderr }).toEqual({ code: 0, stderr: "" });
-  expect(lastSaid(result.stdout, "value")).toEqual(["274 K", 300, ["--own-flag", "x"], "typed trouble"]);
+  expect(lastSaid(result.stdout, "value")).toEqual(["274 K", 300, ["--own-flag", "x"], "typed trouble", [10, 2, 5]]);
   await expectNothingLeft();
 });
 

@@ -162,6 +162,7 @@ export class UserExecutor {
     const create = async (): Promise<void> => {
       try {
         const Class = (await this.functionOf(spec.functionId)) as unknown as new (...args: unknown[]) => Record<string, unknown>;
+        await this.runtime().preparationsOf(refs);
         const values = refs.map((ref) => this.runtime().read(ref));
         if (codec.needsPreparation(args)) await codec.prepare(args);
         this.runtime().currentExec = execId;
@@ -275,8 +276,9 @@ export class UserExecutor {
     if (running.finished) return;
     try {
       const target = this.targetOf(execution);
-      if (target instanceof Promise || this.runtime().codec.needsPreparation(execution.args)) {
-        void this.runLater(execution, running, target);
+      const preparing = execution.refs.length === 0 ? undefined : this.runtime().preparationsOf(execution.refs);
+      if (target instanceof Promise || preparing !== undefined || this.runtime().codec.needsPreparation(execution.args)) {
+        void this.runLater(execution, running, target, preparing);
         return;
       }
       this.settle(running, this.invoke(execution, target));
@@ -285,8 +287,14 @@ export class UserExecutor {
     }
   }
 
-  private async runLater(execution: Execution, running: Running, target: UserFunction | Promise<UserFunction>): Promise<void> {
+  private async runLater(
+    execution: Execution,
+    running: Running,
+    target: UserFunction | Promise<UserFunction>,
+    preparing: Promise<unknown> | undefined,
+  ): Promise<void> {
     try {
+      await preparing;
       const { codec } = this.runtime();
       if (codec.needsPreparation(execution.args)) await codec.prepare(execution.args);
       this.settle(running, this.invoke(execution, await target));

@@ -47,7 +47,10 @@ export interface ReadContext {
 }
 
 interface GetRequest {
+  /** Values not yet read. */
   left: number;
+  /** Its caller awaits: modules may be loaded before a value is read. */
+  readonly mayPrepare: boolean;
   readonly refs: readonly ObjectRef<unknown>[];
   readonly results: unknown[];
   done(error: unknown): void;
@@ -77,6 +80,8 @@ const noSlots: readonly number[] = Object.freeze([]);
 const noRefs: readonly ObjectRef<unknown>[] = Object.freeze([]);
 const noArgs: ReadContext = Object.freeze({ args: Object.freeze([]) });
 const copied = Object.freeze({ copyBuffers: true });
+/** Bytes of a stored value that tell whether it needs preparation. */
+const prefixLook = 64;
 /** A freed slot is reused only behind so many others. */
 const slotQuarantine = 4096;
 
@@ -298,7 +303,7 @@ export class Runtime implements RefHost {
 
   // ── get and wait ───────────────────────────────────────────────────────────────────────────────────────────────────────
   /** Starts a get; `done` is called once, perhaps before this returns, with the first error or undefined. Answers how to give up. */
-  beginGet(refs: readonly ObjectRef<unknown>[], results: unknown[], done: (error: unknown) => void): () => void {
+  beginGet(refs: readonly ObjectRef<unknown>[], results: unknown[], mayPrepare: boolean, done: (error: unknown) => void): () => void {
     this.checkOpen();
     const slots: number[] = [];
     const asked: ObjectRef<unknown>[] = [];
@@ -322,6 +327,7 @@ export class Runtime implements RefHost {
     const ordered = new Array<unknown>(slots.length);
     const request: GetRequest = {
       left: slots.length,
+      mayPrepare,
       refs: asked,
       results: ordered,
       settled: false,
@@ -341,6 +347,12 @@ export class Runtime implements RefHost {
   }
 
   get(refs: readonly ObjectRef<unknown>[], timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<unknown[]> {
+    const isAnyCached = refs.some((ref) => ref.cached !== undefined);
+    const preparing = isAnyCached ? this.preparationsOf(refs.map((ref) => ref.cached)) : undefined;
+    return preparing === undefined ? this.getPrepared(refs, timeoutMs, signal) : preparing.then(() => this.getPrepared(refs, timeoutMs, signal));
+  }
+
+  private getPrepared(refs: readonly ObjectRef<unknown>[], timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<unknown[]> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {
         reject(signal.reason as Error);
@@ -349,7 +361,7 @@ export class Runtime implements RefHost {
       const results: unknown[] = new Array<unknown>(refs.length);
       let finished = false;
       let stop: (() => void) | undefined = undefined;
-      const giveUp = this.beginGet(refs, results, (error) => {
+      const giveUp = this.beginGet(refs, results, true, (error) => {
         finished = true;
         stop?.();
         if (error === undefined) resolve(results);
@@ -376,7 +388,7 @@ export class Runtime implements RefHost {
     const results: unknown[] = [undefined];
     let finished = false;
     let failed: unknown;
-    const giveUp = this.beginGet([ref], results, (error) => {
+    const giveUp = this.beginGet([ref], results, false, (error) => {
       finished = true;
       failed = error;
     });
@@ -473,16 +485,41 @@ export class Runtime implements RefHost {
       if (located.kind === "stored") this.unpin(located.pinId);
       return;
     }
-    const ref = request.refs[index] as ObjectRef<unknown>;
-    request.left--;
-    ref.known = true;
+    (request.refs[index] as ObjectRef<unknown>).known = true;
+    const preparing = request.mayPrepare ? this.preparationsOf([located]) : undefined;
+    if (preparing === undefined) this.arrived(request, index, located);
+    else
+      preparing.then(
+        () => this.arrived(request, index, located),
+        (error: unknown) => request.done(error),
+      );
+  }
+
+  private arrived(request: GetRequest, index: number, located: Located): void {
     try {
-      request.results[index] = this.receive(ref, located);
+      request.results[index] = this.receive(request.refs[index] as ObjectRef<unknown>, located);
     } catch (error) {
       request.done(error);
       return;
     }
+    request.left--;
     if (request.left === 0) request.done(undefined);
+  }
+
+  /**
+   * Loads the modules that the classes and functions in values come from by `import()`, so that they are the very ones that the program has, whatever
+   * loader it uses. Undefined when there is nothing to load. Stored values must be pinned.
+   */
+  preparationsOf(values: readonly (Located | undefined)[]): Promise<unknown> | undefined {
+    let loads: Promise<void>[] | undefined;
+    for (const value of values) {
+      if (value === undefined || value.kind === "failed") continue;
+      const isInline = value.kind === "value";
+      if (!this.codec.needsPreparation(isInline ? value.value : this.arena.write(value.offset, Math.min(value.size, prefixLook)))) continue;
+      loads ??= [];
+      loads.push(this.codec.prepare(isInline ? value.value : this.arena.write(value.offset, value.size)));
+    }
+    return loads === undefined ? undefined : Promise.all(loads);
   }
 
   reply(requestId: number, ok: boolean, json: string): void {

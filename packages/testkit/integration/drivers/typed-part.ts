@@ -3,4 +3,12 @@ export enum Unit {
   Kelvin = "K",
 }
 
+/** Of a module: in this program there must be one of it, whichever way its instances came. */
+export class Scale {
+  constructor(readonly factor: number) {}
+  apply(value: number): number {
+    return this.factor * value;
+  }
+}
+
 export const describe = (unit: Unit, value: number): string => `${value} ${unit}`;
