@@ -12,7 +12,7 @@ describe("TrayError", () => {
 
   it("says what may be tried again", () => {
     const retryable = errorCodes.filter((code) => new TrayError(code, "x").retryable);
-    expect(retryable.sort()).toEqual(["ACTOR_UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"]);
+    expect(retryable.sort()).toEqual(["ACTOR_UNAVAILABLE", "DEADLINE_EXCEEDED", "QUEUE_EMPTY", "QUEUE_FULL", "RESOURCE_EXHAUSTED", "UNAVAILABLE"]);
   });
 
   it("has no code twice", () => {

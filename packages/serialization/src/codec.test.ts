@@ -6,6 +6,7 @@ import { Codec } from "./codec.js";
 import { createModuleHost } from "./module-host.js";
 import type { Extension } from "./state.js";
 import { bufferAlignment, flatten, writeFlat } from "./wire/flat.js";
+import { formatVersion } from "./wire/tag.js";
 
 const modules = createModuleHost({ workingDir: __dirname });
 const sender = new Codec({ modules });
@@ -243,7 +244,7 @@ describe("properties", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.constantFrom(0, 1), (body, flags) => {
         const flat = new Uint8Array(12 + body.length);
-        flat.set([1, flags]);
+        flat.set([formatVersion, flags]);
         new DataView(flat.buffer).setUint32(4, flat.length, true);
         flat.set(body, 12);
         reads(flat);

@@ -134,6 +134,10 @@ export class Codec {
 
   /** Instances of `cls` itself (not of subclasses) travel as what `serialize` makes of them. The last registration of a class counts. */
   registerSerializer<T extends object, S>(cls: abstract new (...args: never[]) => T, codec: ClassSerializer<T, S>): void {
+    if (typeof cls !== "function" || typeof cls.prototype !== "object") throw new TrayError("INVALID_ARGUMENT", "registerSerializer takes a class");
+    for (const name of ["serialize", "deserialize"] as const) {
+      if (typeof codec[name] !== "function") throw new TrayError("INVALID_ARGUMENT", `registerSerializer(${cls.name}): ${name} is no function`);
+    }
     this.#register({
       key: `${this.#idPrefix}:${this.#state.registeredByKey.size}`,
       cls,

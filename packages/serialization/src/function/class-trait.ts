@@ -16,7 +16,7 @@ export interface ClassTrait {
 }
 
 /** Classes of Node whose instances are plain state. */
-const openBuiltins = new Set(["EventEmitter"]);
+const openBuiltins = new Set(["EventEmitter", "Stats", "Dirent", "URL", "URLSearchParams"]);
 const traits = new WeakMap<object, ClassTrait>();
 
 export function classTrait(state: CodecState, prototype: object): ClassTrait {

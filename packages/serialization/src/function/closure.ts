@@ -6,7 +6,7 @@ import type { ClassEntry, CodecState } from "../state.js";
 import type { Encoder } from "../value/encoder.js";
 import { Step } from "../value/path.js";
 import { writePrototype } from "../value/special.js";
-import { builtinExportOf, isNative, wellKnownPath } from "../value/well-known.js";
+import { builtinExportOf, isNative, isPlatformGlobal, wellKnownPath } from "../value/well-known.js";
 import * as tag from "../wire/tag.js";
 import { analyseSource, metaName, type SourceAnalysis } from "./analysis.js";
 import type { PlacedSource, ScopeNode, UnitScript } from "./code-unit.js";
@@ -55,7 +55,11 @@ export function writeFunction(encoder: Encoder, fn: Function, asClass: boolean):
     );
   const located = locate(state, fn);
   const { facts } = located;
-  if (facts?.url.startsWith("node:")) encoder.refuse(`${fn.name || "a function"}, internal to Node.js`);
+  if (facts?.url.startsWith("node:")) {
+    if (!isPlatformGlobal(fn)) encoder.refuse(`${fn.name || "a function"}, internal to Node.js`);
+    writer.u8(tag.tagWellKnown);
+    return writer.string(fn.name);
+  }
   const exported = exportOf(state, fn, located);
   if (exported !== undefined) {
     state.provenance.set(fn, exported);
@@ -154,14 +158,19 @@ function topLevelOf({ scopes }: FunctionInside): number {
 
 const nodeWrapperNames = new Set(["exports", "require", "module", "__filename", "__dirname", "this", "arguments"]);
 
+/** Made inside of a function, whose variables may have the names of imports. What is at the top of a module and uses an import that V8 does not show (in a computed member name, say) uses that import. */
+function isInFunction(inside: FunctionInside): boolean {
+  return inside.scopes.slice(0, Math.max(0, topLevelOf(inside))).some((scope) => scope.description.startsWith("Closure"));
+}
+
 /** The scope's variables that a function uses, as cells not yet written. */
-function* newCells(encoder: Encoder, names: Iterable<string>, chain: readonly ScopeNode[], { inside }: Located): Generator<PendingCell> {
+function* newCells(encoder: Encoder, names: Iterable<string>, chain: readonly ScopeNode[], { inside, facts }: Located): Generator<PendingCell> {
   for (const name of names) {
     const at = inside.scopes.findIndex((s) => Object.hasOwn(s.variables, name));
     const isTopLevel = at < 0 || at === topLevelOf(inside) || inside.scopes[at]?.description === "Module";
     let value: unknown;
     if (at >= 0) value = inside.scopes[at]?.variables[name];
-    else {
+    else if (facts?.imports.has(name) !== true || isInFunction(inside)) {
       // Not in any scope: a global, found again where the function runs, unless a classic script declared it (those cannot be configured).
       const declared = Object.getOwnPropertyDescriptor(globalThis, name);
       if (declared === undefined || declared.configurable === true || !("value" in declared) || ["undefined", "NaN", "Infinity"].includes(name))
@@ -315,11 +324,20 @@ function writeMembers(
   analysis: SourceAnalysis,
   prefix: string,
 ): void {
+  // By the text of the very member; where the key is computed, by the class's. A method under a second name has the text of the first.
+  const isInSource = (f: Function, key: string | symbol): boolean => {
+    if (isNative(f) || f === cls) return false;
+    const own = Function.prototype.toString.call(f);
+    const declared = typeof key === "string" ? analysis.members.get(prefix + key) : undefined;
+    if (declared !== undefined) return declared.includes(own);
+    const isAlias = [...analysis.members.values()].some((member) => member.includes(own));
+    return text.includes(own) && !(isAlias && encoder.canShip(f));
+  };
   const keys = Reflect.ownKeys(owner).filter((key) => {
     if (implied.has(key)) return false;
     const descriptor = Object.getOwnPropertyDescriptor(owner, key) as PropertyDescriptor;
     const functions = [descriptor.get, descriptor.set, descriptor.value].filter((f): f is Function => typeof f === "function");
-    if (functions.length > 0 && functions.every((f) => !isNative(f) && text.includes(Function.prototype.toString.call(f)))) return false;
+    if (functions.length > 0 && functions.every((f) => isInSource(f, key))) return false;
     if (typeof key === "string" && analysis.members.has(prefix + key) && !encoder.canShip(descriptor.value)) return false;
     return true;
   });

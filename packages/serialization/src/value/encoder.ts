@@ -219,7 +219,9 @@ export class Encoder {
       case "symbol":
         return this.#symbol(value);
       case "function":
-        if (!this.writeKnown(value)) this.kinds.function(this, value, false);
+        if (this.writeKnown(value)) return;
+        if (!types.isProxy(value)) this.kinds.function(this, value, false);
+        else if (!this.writeExtension(value)) this.refuse("a Proxy");
     }
   }
 

@@ -1,4 +1,11 @@
+import { inspect } from "node:util";
 import { TrayError } from "@tray/common";
+
+/** Owners that stand for a way into a collection, or to a prototype; the key says which. */
+export const inMap = Object.freeze({ at: "value" });
+export const amongKeys = Object.freeze({ at: "key" });
+export const inSet = Object.freeze({ at: "element" });
+export const toPrototype = Object.freeze({ at: "prototype" });
 
 /** A step that is not a property: shown as it is. */
 export class Step {
@@ -44,6 +51,11 @@ export class ValuePath {
         current = key.label;
         continue;
       }
+      const special = specialSegment(owner, key);
+      if (special !== undefined) {
+        current = (current === "" ? "value" : current) + special;
+        continue;
+      }
       const className = owner === undefined ? "" : classNameOf(owner);
       if (current === "") current = className === "" ? "value" : className;
       else if (className !== "") {
@@ -54,6 +66,21 @@ export class ValuePath {
     }
     if (current !== "") parts.push(current);
     return parts.join(" → ");
+  }
+}
+
+function specialSegment(owner: object | undefined, key: unknown): string | undefined {
+  switch (owner) {
+    case inMap:
+      return `.get(${inspect(key, { depth: 0, breakLength: Number.POSITIVE_INFINITY })})`;
+    case amongKeys:
+      return ".keys()";
+    case inSet:
+      return ".values()";
+    case toPrototype:
+      return "'s prototype";
+    default:
+      return undefined;
   }
 }
 

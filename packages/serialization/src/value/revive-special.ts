@@ -2,6 +2,7 @@
 import { corrupt } from "../wire/flat.js";
 import * as tag from "../wire/tag.js";
 import { readClass, readClassBody, readFunctionByValue, readModuleBinding, readModuleSpecial } from "../function/revive.js";
+import { readArrow } from "./arrow.js";
 import type { Decoder } from "./decoder.js";
 import { restrict } from "./properties.js";
 import { prototypeOf, readPrototype } from "./revive-prototype.js";
@@ -27,6 +28,7 @@ const readers = new Map<number, Read>([
   [tag.tagExtension, readExtension],
   [tag.tagRegistered, readRegistered],
   [tag.tagTextCodec, readTextCodec],
+  [tag.tagArrow, readArrow],
   [tag.tagFunction, readFunctionByValue],
   [tag.tagClass, readClass],
   [tag.tagClassBody, readClassBody],

@@ -1,11 +1,15 @@
 // Objects that are not plain: built-in kinds, class instances, errors, and what must be refused.
 import { inspect, types } from "node:util";
+import { messageOf } from "@tray/common";
 import { type ClassTrait, classTrait } from "../function/class-trait.js";
+import type { RegisteredSerializer } from "../state.js";
 import * as tag from "../wire/tag.js";
+import { writeArrow } from "./arrow.js";
 import { constructorOfKind, kindOfView } from "./binary.js";
 import type { Encoder } from "./encoder.js";
+import { amongKeys, inMap, inSet, toPrototype } from "./path.js";
 import { integrityOf, isArrayIndex, plainKeys, prototypeNull, prototypeObject, prototypeOfClass, prototypeValue } from "./properties.js";
-import { builtinExportOf, intrinsicOf, wellKnownPath } from "./well-known.js";
+import { builtinExportOf, intrinsicOf, isNative, wellKnownPath } from "./well-known.js";
 
 /** Writes an object whose number is already given (writeKnown). */
 export function writeSpecial(encoder: Encoder, value: object, prototype: object | null): void {
@@ -55,8 +59,16 @@ function writeRegistered(encoder: Encoder, value: object, prototype: object | nu
   if (registered === undefined) return false;
   writer.u8(tag.tagRegistered);
   writer.string(registered.key);
-  encoder.whileOpaque(value, () => encoder.writeAt(value, "serialize()", registered.serialize(value)));
+  encoder.whileOpaque(value, () => encoder.writeAt(value, "serialize()", serialized(encoder, registered, value)));
   return true;
+}
+
+function serialized(encoder: Encoder, registered: RegisteredSerializer, value: object): unknown {
+  try {
+    return registered.serialize(value);
+  } catch (error) {
+    return encoder.refuse(`the serializer registered for ${registered.cls.name} threw: ${messageOf(error)}`);
+  }
 }
 
 interface BuiltinKind {
@@ -98,14 +110,14 @@ const mapKind = kind("Map", (encoder, value: Map<unknown, unknown>) => {
   encoder.writer.varint(sizeOf(Map.prototype, value));
   // By the prototype's own method: a subclass may iterate otherwise.
   Map.prototype.forEach.call(value, (item, key) => {
-    encoder.writeAt(undefined, "<key>", key);
-    encoder.writeAt(undefined, typeof key === "object" || typeof key === "function" ? "<value>" : String(key), item);
+    encoder.writeAt(amongKeys, undefined, key);
+    encoder.writeAt(inMap, key, item);
   });
 });
 const setKind = kind("Set", (encoder, value: Set<unknown>) => {
   encoder.writer.u8(tag.tagSet);
   encoder.writer.varint(sizeOf(Set.prototype, value));
-  Set.prototype.forEach.call(value, (item) => encoder.writeAt(undefined, "<element>", item));
+  Set.prototype.forEach.call(value, (item) => encoder.writeAt(inSet, undefined, item));
 });
 const arrayKind = kind("Array", (encoder, value: unknown[]) => encoder.array(value), notElements);
 const boxedKind: BuiltinKind = {
@@ -127,8 +139,10 @@ const viewKind: BuiltinKind = {
     // Listing the keys of a view lists its elements: done only for subclasses, which may have fields.
     return prototype === expected || (value as NodeJS.ArrayBufferView).byteLength > 4096 ? Object.getOwnPropertySymbols(value) : notElements(value);
   },
-  write: ({ writer, binary }, value: NodeJS.ArrayBufferView & { length?: number }) => {
+  write: (encoder, value: NodeJS.ArrayBufferView & { length?: number }) => {
+    const { writer, binary } = encoder;
     const viewed = kindOfView(value);
+    refuseUnshippableMemory(encoder, value.buffer);
     writer.u8(tag.tagView);
     writer.u8(viewed);
     writer.varint(viewed === 0 ? value.byteLength : (value.length ?? 0));
@@ -136,13 +150,30 @@ const viewKind: BuiltinKind = {
   },
 };
 const arrayBufferKind: BuiltinKind = {
-  isGenuine: (_value, intrinsic) => intrinsic === "ArrayBuffer" || intrinsic === "SharedArrayBuffer",
+  isGenuine: named("ArrayBuffer"),
   extraKeys: ownKeys,
-  write: ({ writer, binary }, value: ArrayBuffer) => {
+  write: (encoder, value: ArrayBuffer) => {
+    const { writer, binary } = encoder;
+    refuseUnshippableMemory(encoder, value);
     writer.u8(tag.tagArrayBuffer);
     binary.add(value, 0, value.byteLength, true);
   },
 };
+
+/** Who shares memory counts on seeing the other's writes, which a copy in another process never would. */
+function refuseUnshippableMemory(encoder: Encoder, memory: ArrayBufferLike): void {
+  if (types.isSharedArrayBuffer(memory)) encoder.refuse("a SharedArrayBuffer, which other processes cannot share; pass a copy (`array.slice()`)");
+  if (memory.byteLength === 0 && isDetached(memory)) encoder.refuse("an ArrayBuffer that was transferred elsewhere");
+}
+
+function isDetached(memory: ArrayBuffer): boolean {
+  try {
+    return new Uint8Array(memory).byteLength !== 0;
+  } catch {
+    return true; // no view can be made of it
+  }
+}
+
 const errorKind: BuiltinKind = { isGenuine: () => true, extraKeys: () => [], write: (encoder, value: Error) => writeError(encoder, value) };
 const argumentsKind: BuiltinKind = {
   isGenuine: () => true,
@@ -162,10 +193,14 @@ function unboxed(value: object): unknown {
   return Symbol.prototype.valueOf.call(value);
 }
 
-const urlKind = kind("URL", ({ writer }, value: URL) => {
-  writer.u8(tag.tagUrl);
-  writer.string(value.href);
-});
+const urlKind: BuiltinKind = {
+  isGenuine: (_value, _intrinsic, prototype) => prototype === URL.prototype,
+  extraKeys: ownKeys,
+  write: ({ writer }, value: object) => {
+    writer.u8(tag.tagUrl);
+    writer.string((value as URL).href);
+  },
+};
 
 function builtinKindOf(value: object): BuiltinKind | undefined {
   if (Array.isArray(value)) return arrayKind;
@@ -184,7 +219,7 @@ function builtinKindOf(value: object): BuiltinKind | undefined {
 /** Node's own classes of the web platform whose state can be told: by their brand checks, not by prototype alone. */
 function webKindOf(value: object): BuiltinKind | undefined {
   const genuine = (write: BuiltinKind["write"]): BuiltinKind => ({ isGenuine: () => true, extraKeys: () => [], write });
-  if (value instanceof URL) return { ...urlKind, isGenuine: () => true, extraKeys: () => [] };
+  if (value instanceof URL) return urlKind;
   if (value instanceof URLSearchParams) {
     return genuine(({ writer }) => {
       writer.u8(tag.tagUrlSearchParams);
@@ -214,15 +249,24 @@ function refusedKind(value: object): string | undefined {
   if (types.isWeakMap(value)) return "a WeakMap";
   if (types.isWeakSet(value)) return "a WeakSet";
   if (types.isGeneratorObject(value)) return "a running generator";
-  if (types.isMapIterator(value) || types.isSetIterator(value)) return "an iterator";
+  if (types.isMapIterator(value) || types.isSetIterator(value) || isBuiltinIterator(value)) return "an iterator; pass an array of what it gives";
   if (types.isExternal(value)) return "native handle External; create it inside the task";
   if (types.isModuleNamespaceObject(value)) return "a module namespace; import the module inside the task";
   return undefined;
 }
 
+/** Iterators of arrays, strings and matches, and what iterator helpers make: their state cannot be seen. */
+function isBuiltinIterator(value: object): boolean {
+  return (
+    /^\[object (?!Generator)\w+( \w+)* (Iterator|Helper)\]$/.test(Object.prototype.toString.call(value)) &&
+    isNative((value as { next?: unknown }).next)
+  );
+}
+
 function writeInstance(encoder: Encoder, value: object, prototype: object | null): void {
   const refused = refusedKind(value);
   if (refused !== undefined) encoder.refuse(refused);
+  if (writeArrow(encoder, value)) return;
   const { writer } = encoder;
   writer.u8(tag.tagInstance);
   writePrototype(encoder, value, prototype);
@@ -241,7 +285,7 @@ export function writePrototype(encoder: Encoder, value: object, prototype: objec
   const trait = classTrait(encoder.state, prototype);
   if (trait.cls === undefined) {
     writer.u8(prototypeValue);
-    return encoder.writeAt(undefined, "<prototype>", prototype);
+    return encoder.writeAt(toPrototype, undefined, prototype);
   }
   refuseTrait(encoder, value, trait);
   writer.u8(prototypeOfClass);

@@ -38,6 +38,11 @@ function collect(): void {
   }
   note("globalThis", globalThis);
   note("TypedArray", Object.getPrototypeOf(Int8Array));
+  // What iterators written by hand inherit from.
+  const arrayIterator = Object.getPrototypeOf([][Symbol.iterator]()) as object;
+  note("IteratorPrototype", Object.getPrototypeOf(arrayIterator));
+  const asyncGenerator = Object.getPrototypeOf(async function* () {}) as { prototype: object };
+  note("AsyncIteratorPrototype", Object.getPrototypeOf(asyncGenerator.prototype));
   note("GeneratorFunction", (Object.getPrototypeOf(function* () {}) as object).constructor);
   note("AsyncFunction", (Object.getPrototypeOf(async () => {}) as object).constructor);
 }
@@ -55,7 +60,17 @@ export function wellKnownPath(value: unknown): string | undefined {
 
 export function wellKnownValue(path: string): unknown {
   if (pathOf.size === 0) collect();
-  return valueOf.get(path);
+  return valueOf.get(path) ?? platformGlobal(path);
+}
+
+/** A function of Node's own that is a global under its name: `Headers`, `EventTarget`. Many of these are loaded by being looked at, so no list is made. */
+export function isPlatformGlobal(fn: Function): boolean {
+  return fn.name !== "" && platformGlobal(fn.name) === fn;
+}
+
+function platformGlobal(name: string): Function | undefined {
+  const value: unknown = /^[A-Z]\w*$/.test(name) ? (globalThis as Record<string, unknown>)[name] : undefined;
+  return typeof value === "function" ? value : undefined;
 }
 
 export interface BuiltinExport {

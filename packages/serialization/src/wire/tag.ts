@@ -51,6 +51,7 @@ export const tagClassBody = 37;
 export const tagModuleBinding = 38;
 export const tagModuleSpecial = 39;
 export const tagTextCodec = 40;
+export const tagArrow = 41;
 
 /** 64…127: a Latin-1 string of length tag − 64. */
 export const tagShortString = 64;
