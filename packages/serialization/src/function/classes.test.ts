@@ -71,6 +71,23 @@ it("inheritance: super calls, overridden accessors, mixins, classes made in func
   expect([back.area(), back.kind]).toEqual([9, "named shape"]);
 });
 
+it("an own field under the name of an inherited accessor or read-only property", () => {
+  const seen: unknown[] = [];
+  class Base {
+    get value(): unknown {
+      return "inherited";
+    }
+    set value(next: unknown) {
+      seen.push(next);
+    }
+  }
+  Object.defineProperty(Base.prototype, "fixed", { value: "inherited", writable: false });
+  class Sub extends Base {}
+  const plain = { writable: true, enumerable: true, configurable: true };
+  const back = trip(Object.defineProperties(new Sub(), { value: { ...plain, value: 1 }, fixed: { ...plain, value: 2 } }));
+  expect([back.value, (back as unknown as { fixed: number }).fixed, seen]).toEqual([1, 2, []]);
+});
+
 it("private fields and methods work in instances made there; instances that have them need a serializer", () => {
   class Account {
     #balance = 1;

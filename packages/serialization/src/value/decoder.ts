@@ -7,13 +7,15 @@
 // Invariants
 //   D1. Objects are numbered as the encoder did (E1): a number is taken when the tag is read, before children.
 //   D2. Only code under a valid checksum is compiled; damaged data yields an error or another value, never a hang or a crash.
+//   D3. Last children are read in a loop, as they were written (E3).
 import { corrupt } from "../wire/flat.js";
 import type { CodecState } from "../state.js";
 import * as tag from "../wire/tag.js";
 import type { Reader } from "../wire/reader.js";
 import type { ClassLoader } from "../function/class-loader.js";
 import type { CompiledUnit } from "../function/compile.js";
-import { accessorFlag, defineProperty, isArrayIndex, wellKnownSymbol } from "./properties.js";
+import { accessorFlag, defineProperty, integrityOpen, isArrayIndex, wellKnownSymbol } from "./properties.js";
+import { readPrototype } from "./revive-prototype.js";
 import type { Container } from "./tables.js";
 
 /** Stands in the memo for an object whose number is taken but which does not exist yet. */
@@ -106,8 +108,11 @@ export class Decoder {
       case tag.tagShaped:
       case tag.tagNewShape:
         return this.fields(head, this.note({}));
-      case tag.tagArray:
-        return this.#array();
+      case tag.tagArray: {
+        const array: unknown[] = this.note([]);
+        this.#fill(head, array);
+        return array;
+      }
       case tag.tagSparseArray:
         return this.#sparse();
       case tag.tagHole:
@@ -185,6 +190,48 @@ export class Decoder {
   }
 
   fields<T extends object>(head: number, into: T): T {
+    this.#fill(head, into);
+    return into;
+  }
+
+  /** D3: an object's children, and those of its last child, and so on. */
+  #fill(head: number, into: object): void {
+    let filled = into;
+    let kind = head;
+    for (;;) {
+      const next = kind === tag.tagArray ? this.#elements(filled as unknown[]) : this.#values(kind, filled);
+      if (next === undefined) return;
+      filled = next;
+      kind = this.#tailKind;
+    }
+  }
+
+  /** The tag of what the last `#beginTail` began. */
+  #tailKind = 0;
+
+  /** The last child of an object, empty, if it is one whose own children can be read afterwards; otherwise nothing was read. */
+  #beginTail(): object | undefined {
+    const { reader } = this;
+    const start = reader.position;
+    const head = reader.u8();
+    this.#tailKind = head;
+    if (head === tag.tagShaped || head === tag.tagNewShape) return this.note({});
+    if (head === tag.tagArray) return this.note([]);
+    if (head === tag.tagInstance) {
+      const numbers = this.memo.length;
+      const index = this.reserve();
+      const instance = this.settle(index, Object.create(readPrototype(this)) as object);
+      const isOpen = reader.u8() === integrityOpen;
+      this.#tailKind = reader.u8();
+      if (isOpen && (this.#tailKind === tag.tagShaped || this.#tailKind === tag.tagNewShape)) return instance;
+      // Read again, as what it is: its class is known by now, and its number is taken anew.
+      this.memo.length = numbers;
+    }
+    reader.position = start;
+    return undefined;
+  }
+
+  #values(head: number, into: object): object | undefined {
     const { reader } = this;
     let keys: readonly string[];
     if (head === tag.tagShaped) keys = this.#shapes[reader.varint()] ?? this.#fail("no such shape");
@@ -196,13 +243,17 @@ export class Decoder {
       keys = read;
     }
     const isPlain = Object.getPrototypeOf(into) === Object.prototype;
-    for (const key of keys) {
-      const value = this.#element();
-      // Assigning runs setters of the prototype; plain objects have one, __proto__.
-      if (isPlain && key !== "__proto__") (into as Record<string, unknown>)[key] = value;
+    const last = keys.length - 1;
+    for (let i = 0; i <= last; i++) {
+      const key = keys[i] as string;
+      const tail = i === last ? this.#beginTail() : undefined;
+      const value = tail ?? this.#element();
+      // Assigning runs setters of the prototype and fails for what is read-only there; of those, plain objects have one, __proto__.
+      if (isPlain ? key !== "__proto__" : !(key in into)) (into as Record<string, unknown>)[key] = value;
       else defineProperty(into, key, 7, value, undefined);
+      if (tail !== undefined) return tail;
     }
-    return into;
+    return undefined;
   }
 
   #element(): unknown {
@@ -211,15 +262,19 @@ export class Decoder {
     return value;
   }
 
-  #array(): unknown[] {
+  #elements(array: unknown[]): object | undefined {
     const length = this.reader.count();
-    const array: unknown[] = this.note([]);
     for (let i = 0; i < length; i++) {
+      const tail = i === length - 1 ? this.#beginTail() : undefined;
+      if (tail !== undefined) {
+        array.push(tail);
+        return tail;
+      }
       const value = this.read();
       if (value === hole) array.length = i + 1;
       else array.push(value);
     }
-    return array;
+    return undefined;
   }
 
   #sparse(): unknown[] {

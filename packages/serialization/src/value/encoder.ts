@@ -7,6 +7,7 @@
 // Invariants
 //   E1. Objects are numbered in the order in which their tag is written; the decoder numbers them alike.
 //   E2. An encoder serves one value at a time; what is encoded on the way as a container of its own (a class) takes another encoder.
+//   E3. Last children of plain objects, arrays and instances take no stack: lists of any length can be shipped. The decoder reads them alike (D3).
 import { crc32 } from "node:zlib";
 import { types } from "node:util";
 import { messageOf, TrayError } from "@tray/common";
@@ -51,6 +52,8 @@ export class Encoder {
   context: unknown;
   #memo = new Map<object, number>();
   #opaque = new Set<object>();
+  /** The last child of the object just written, where nothing of the object follows it: chains of these are written in a loop (E3). */
+  #tail: object | undefined;
   /** The latest shapes, newest last: real data has few, and dictionaries have one each, which no search would find again. */
   readonly #shapes: Shape[] = [];
   #shapeCount = 0;
@@ -106,6 +109,7 @@ export class Encoder {
 
   #reset(): void {
     this.path.clear();
+    this.#tail = undefined;
     this.context = undefined;
     if (this.#memo.size > 0) this.#memo = new Map();
     if (this.#opaque.size > 0) this.#opaque.clear();
@@ -213,7 +217,7 @@ export class Encoder {
       case "undefined":
         return this.writer.u8(tag.tagUndefined);
       case "object":
-        return value === null ? this.writer.u8(tag.tagNull) : this.#object(value);
+        return value === null ? this.writer.u8(tag.tagNull) : this.#chain(value);
       case "bigint":
         return this.writer.bigint(value);
       case "symbol":
@@ -274,6 +278,17 @@ export class Encoder {
     this.write(symbol.description);
   }
 
+  #chain(value: object): void {
+    const { depth } = this.path;
+    this.#object(value);
+    if (this.#tail === undefined) return;
+    for (let next: object | undefined = this.#tail; next !== undefined; next = this.#tail) {
+      this.#tail = undefined;
+      this.#object(next);
+    }
+    this.path.backTo(depth);
+  }
+
   #object(value: object): void {
     if (types.isProxy(value)) {
       if (!this.writeKnown(value) && !this.writeExtension(value)) this.refuse("a Proxy");
@@ -284,7 +299,7 @@ export class Encoder {
       if (!this.writeKnown(value)) this.#plain(value as Record<string, unknown>);
     } else if (prototype === Array.prototype && Array.isArray(value)) {
       if (this.writeKnown(value)) return;
-      if (hasOnlyElements(value)) this.array(value);
+      if (hasOnlyElements(value)) this.array(value, true);
       else this.kinds.special(this, value, Array.prototype);
     } else if (!this.writeKnown(value)) this.kinds.special(this, value, prototype as object | null);
   }
@@ -307,7 +322,7 @@ export class Encoder {
     this.fields(value, keys, tag.tagShaped, tag.tagNewShape);
   }
 
-  /** Keys by shape, then the values. */
+  /** Keys by shape, then the values; nothing of the object may be written afterwards (E3). */
   fields(value: Record<string, unknown>, keys: readonly string[], shapedTag: number, newTag: number): void {
     const { writer } = this;
     const shape = this.#shapeOf(keys);
@@ -319,10 +334,16 @@ export class Encoder {
       writer.u8(shapedTag);
       writer.varint(shape.id);
     }
-    for (const key of keys) {
+    const last = keys.length - 1;
+    for (let i = 0; i <= last; i++) {
+      const key = keys[i] as string;
       const child = value[key];
-      if (typeof child === "object" || typeof child === "function") this.writeAt(value, key, child);
-      else this.write(child);
+      if (typeof child !== "object" && typeof child !== "function") this.write(child);
+      else if (i < last || child === null || typeof child === "function") this.writeAt(value, key, child);
+      else {
+        this.path.push(value, key);
+        this.#tail = child;
+      }
     }
   }
 
@@ -337,7 +358,8 @@ export class Encoder {
     return undefined;
   }
 
-  array(value: readonly unknown[]): void {
+  /** `isLast`: nothing of the object is written afterwards (E3). */
+  array(value: readonly unknown[], isLast = false): void {
     const { writer } = this;
     const { length } = value;
     if (length > denseLengthMax || (length > 64 && (!(0 in value) || !(length - 1 in value) || !(length >> 1 in value)))) {
@@ -348,7 +370,10 @@ export class Encoder {
     writer.varint(length);
     for (let i = 0; i < length; i++) {
       const item = value[i];
-      if (typeof item === "object" || typeof item === "function") this.writeAt(value, i, item);
+      if (isLast && i === length - 1 && typeof item === "object" && item !== null) {
+        this.path.push(value, i);
+        this.#tail = item;
+      } else if (typeof item === "object" || typeof item === "function") this.writeAt(value, i, item);
       else if (item === undefined && !(i in value)) writer.u8(tag.tagHole);
       else this.write(item);
     }

@@ -163,6 +163,51 @@ describe("objects", () => {
     expect([back.url.tag, back.date.tag, back.text.tag, back.list.tag, Object.isFrozen(back.list)]).toEqual([1, 2, 3, 4, true]);
   });
 
+  it("lists of any length, through last properties, last elements and instances", () => {
+    class Link {
+      constructor(
+        readonly n: number,
+        readonly next: unknown,
+      ) {}
+    }
+    const length = 100_000;
+    const makers = [
+      (n: number, next: unknown): unknown => ({ n, next }),
+      (n: number, next: unknown): unknown => [n, next],
+      (n: number, next: unknown): unknown => new Link(n, next),
+    ];
+    fc.assert(
+      fc.property(fc.array(fc.nat(2), { minLength: 1, maxLength: 5 }), (pattern) => {
+        const first: Record<string, unknown> = { n: -1 };
+        let list: unknown = first;
+        for (let i = 0; i < length; i++) list = makers[pattern[i % pattern.length] ?? 0]?.(i, list);
+        first["next"] = list; // and round again
+        const back = trip(list);
+        let node = back;
+        for (let i = length - 1; i >= 0; i--) {
+          const [n, next] = Array.isArray(node) ? (node as [number, unknown]) : [(node as Link).n, (node as Link).next];
+          if (n !== i) throw new Error(`${n} instead of ${i}`);
+          node = next;
+        }
+        expect([(node as Link).n, (node as Link).next === back]).toEqual([-1, true]);
+      }),
+      { numRuns: 6 },
+    );
+    // A frozen instance is not open to its last child; the class is needed before, and once.
+    const frozen = trip([new Link(1, Object.freeze(new Link(2, [3])))] as const)[0];
+    expect([Object.isFrozen(frozen.next), (frozen.next as Link).next, (frozen.next as Link).constructor === frozen.constructor]).toEqual([
+      true,
+      [3],
+      true,
+    ]);
+  });
+
+  it("the way to what is refused, however long", () => {
+    let list: unknown = { end: Promise.resolve() };
+    for (let i = 0; i < 5000; i++) list = { next: list };
+    expect(refusalOf({ list })).toMatch(/^value\.list(\.next){19} … (\.next){19}\.end → a Promise; await it first$/);
+  });
+
   it("what the file system says of a file", () => {
     const stats: Stats = statSync(__filename);
     const back = trip(stats);

@@ -12,6 +12,9 @@ export class Step {
   constructor(readonly label: string) {}
 }
 
+/** Of a longer way, its beginning and its end are shown. */
+const shownStepsMax = 40;
+
 /**
  * Where the encoder is: pairs of (object, key). Kept as plain pushes because it is maintained for every nested object; turned into text only for
  * an error, such as `captured variable 'db' → Pool.socket → native handle TCP`.
@@ -30,6 +33,13 @@ export class ValuePath {
     this.#length -= 2;
   }
 
+  get depth(): number {
+    return this.#length;
+  }
+  backTo(depth: number): void {
+    this.#length = depth;
+  }
+
   clear(): void {
     if (this.#pairs.length > 0) this.#pairs = [];
     this.#length = 0;
@@ -43,7 +53,12 @@ export class ValuePath {
   toString(): string {
     const parts: string[] = [];
     let current = "";
+    const left = shownStepsMax / 2;
     for (let i = 0; i < this.#length; i += 2) {
+      if (this.#length > shownStepsMax * 2 && i === left * 2) {
+        current += " … ";
+        i = this.#length - left * 2;
+      }
       const owner = this.#pairs[i] as object | undefined;
       const key = this.#pairs[i + 1];
       if (key instanceof Step) {
