@@ -43,14 +43,14 @@ it("what tasks write reaches the driver, stream by stream; a local cluster ends 
 it("a CommonJS driver connects by itself and ends by itself", async () => {
   const result = await cluster.driver(driverFile("common.cjs")).result;
   expect({ code: result.code, stderr: result.stderr }).toEqual({ code: 0, stderr: "" });
-  expect(lastSaid(result.stdout, "value")).toEqual([42, "new", true]);
+  expect(lastSaid(result.stdout, "value")).toEqual([42, "new", true, [41, 42]]);
   await expectNothingLeft();
 });
 
 it("tray run runs a TypeScript driver, with its arguments", async () => {
   const result = await cluster.tray("run", driverFile("typed.ts"), "--own-flag", "x");
   expect({ code: result.code, stderr: result.stderr }).toEqual({ code: 0, stderr: "" });
-  expect(lastSaid(result.stdout, "value")).toEqual(["274 K", 300, ["--own-flag", "x"], "typed trouble", [10, 2, 5]]);
+  expect(lastSaid(result.stdout, "value")).toEqual(["274 K", 300, ["--own-flag", "x"], "typed trouble", [10, 2, 5], "in another module"]);
   await expectNothingLeft();
 });
 

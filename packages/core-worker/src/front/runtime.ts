@@ -513,13 +513,17 @@ export class Runtime implements RefHost {
   preparationsOf(values: readonly (Located | undefined)[]): Promise<unknown> | undefined {
     let loads: Promise<void>[] | undefined;
     for (const value of values) {
-      if (value === undefined || value.kind === "failed") continue;
-      const isInline = value.kind === "value";
-      if (!this.codec.needsPreparation(isInline ? value.value : this.arena.write(value.offset, Math.min(value.size, prefixLook)))) continue;
+      if (value === undefined || !this.codec.needsPreparation(this.lookAt(value, prefixLook))) continue;
       loads ??= [];
-      loads.push(this.codec.prepare(isInline ? value.value : this.arena.write(value.offset, value.size)));
+      const load = this.codec.prepare(this.lookAt(value, Number.POSITIVE_INFINITY));
+      loads.push(value.kind === "failed" ? load.catch(() => undefined) : load); // the failure is told in any case, and its cause as far as it can be read
     }
     return loads === undefined ? undefined : Promise.all(loads);
+  }
+
+  private lookAt(value: Located, lengthMax: number): Uint8Array {
+    if (value.kind === "stored") return this.arena.write(value.offset, Math.min(value.size, lengthMax));
+    return value.kind === "value" ? value.value : value.failure.cause; // of a failure: the error that user code threw
   }
 
   reply(requestId: number, ok: boolean, json: string): void {

@@ -2,6 +2,7 @@
 //   says: value
 const assert = require("node:assert/strict");
 const tray = require("tray");
+const { map } = require("tray/util");
 
 const offset = 40;
 const helper = (x) => x + offset;
@@ -23,7 +24,11 @@ async function main() {
   assert.equal(tray.isInitialized(), true);
   const cell = tray.remote(Cell).remote(value);
   await tray.get(cell.swap.remote("new"));
-  console.log(`value ${JSON.stringify([value, await tray.get(cell.swap.remote(null)), (await import("tray")).ObjectRef === tray.ObjectRef])}`);
+  const mapped = [];
+  for await (const result of map(helper, [1, 2])) mapped.push(result);
+  console.log(
+    `value ${JSON.stringify([value, await tray.get(cell.swap.remote(null)), (await import("tray")).ObjectRef === tray.ObjectRef, mapped])}`,
+  );
 }
 
 void main();

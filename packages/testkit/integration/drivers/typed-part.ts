@@ -11,4 +11,8 @@ export class Scale {
   }
 }
 
+export class Trouble extends Error {
+  readonly where = "in another module";
+}
+
 export const describe = (unit: Unit, value: number): string => `${value} ${unit}`;

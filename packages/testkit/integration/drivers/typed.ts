@@ -1,7 +1,7 @@
 // A TypeScript driver for `tray run`: types, decorator-free classes, enums, an imported module, arguments.
 //   says: value
 import * as tray from "tray";
-import { describe, Scale, Unit } from "./typed-part.js";
+import { describe, Scale, Trouble, Unit } from "./typed-part.js";
 
 interface Reading {
   readonly unit: Unit;
@@ -27,8 +27,14 @@ const broken = tray.remote((): never => {
 });
 const error: unknown = await tray.get(broken.remote()).catch((e: unknown) => e);
 const trouble = error instanceof tray.TaskError && error.cause instanceof RangeError ? error.cause.message : "";
+// First: what is read once makes its module known.
+const failing = tray.remote((): never => {
+  throw new Trouble("of a class from there");
+});
+const failure: unknown = await tray.get(failing.remote()).catch((e: unknown) => e);
+const where = failure instanceof tray.TaskError && failure.cause instanceof Trouble ? failure.cause.where : "lost its class";
 const steeper = tray.remote((scale: Scale): Scale => new Scale(scale.factor * (scale instanceof Scale ? 2 : -1)));
 const stored = await tray.put(new Scale(5));
 const scales = await tray.get([steeper.remote(stored), steeper.remote(new Scale(1)), stored]);
 const scaled = scales.map((scale) => (scale instanceof Scale ? scale.apply(1) : Number.NaN));
-console.log(`value ${JSON.stringify([await tray.get(words.remote(ref)), total, process.argv.slice(2), trouble, scaled])}`);
+console.log(`value ${JSON.stringify([await tray.get(words.remote(ref)), total, process.argv.slice(2), trouble, scaled, where])}`);
