@@ -17,9 +17,10 @@
 import { mkdirSync } from "node:fs";
 import { type FileHandle, open as openFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Clock, invariant, messageOf, type Timer, TrayError } from "@tray/common";
+import { type Clock, invariant, type Timer, TrayError } from "@tray/common";
 import { type Database, open as openEnvironment, type RootDatabase, type TransactionFlags } from "lmdb";
 import { CommitQueue } from "./commit-queue.js";
+import { storeFailure } from "./failure.js";
 import type { EntriesOptions, Store, Table } from "./store.js";
 import { maxKeyBytes, type WriteBatch, type WriteOp } from "./write-batch.js";
 
@@ -74,7 +75,7 @@ export class LmdbStore implements Store {
         ...binary,
       });
     } catch (error) {
-      throw failure(options.path, "open", error);
+      throw storeFailure(options.path, "open", error);
     }
     this.queue = new CommitQueue({
       clock: options.clock,
@@ -90,7 +91,7 @@ export class LmdbStore implements Store {
       try {
         table = new LmdbTable(name, this.environment.openDB<Uint8Array, Buffer>({ name, ...binary }));
       } catch (error) {
-        throw failure(this.options.path, `open table ${name} of`, error);
+        throw storeFailure(this.options.path, `open table ${name} of`, error);
       }
       this.tables.set(name, table);
     }
@@ -129,7 +130,7 @@ export class LmdbStore implements Store {
     try {
       this.environment.transactionSync(apply, inlineFlags); // L2
     } catch (error) {
-      throw failure(this.options.path, "write to", error);
+      throw storeFailure(this.options.path, "write to", error);
     }
     this.scheduleFlush();
   }
@@ -140,7 +141,7 @@ export class LmdbStore implements Store {
     } catch (error) {
       // The reason of a failed commit comes later, as the rejection of a promise on the error.
       const reason = (error as { commitError?: Promise<never> }).commitError;
-      throw failure(this.options.path, "write to", reason === undefined ? error : await reason.catch((why: unknown) => why));
+      throw storeFailure(this.options.path, "write to", reason === undefined ? error : await reason.catch((why: unknown) => why));
     }
     this.scheduleFlush();
   }
@@ -194,19 +195,4 @@ class LmdbTable implements Table {
       if (--left <= 0) return;
     }
   }
-}
-
-/** errno of what a full disk, quota, file-size limit or address space looks like. LMDB reports a short write, which a full disk causes, as EIO. */
-const outOfSpace: ReadonlySet<unknown> = new Set([5, 12, 27, 28, 122, -30792, -30788, "ENOSPC", "EDQUOT", "EFBIG"]);
-
-function failure(path: string, what: string, error: unknown): unknown {
-  const errno = (error as { code?: unknown }).code;
-  if (errno === undefined) return error; // not LMDB's: a bug of ours, and it must look like one
-  const details = { path, errno };
-  if (!outOfSpace.has(errno)) return new TrayError("SYSTEM", `cannot ${what} the store ${path}: ${messageOf(error)}`, { cause: error, details });
-  return new TrayError("OUT_OF_DISK", `cannot ${what} the store ${path}: no space is left, or the disk fails (${messageOf(error)})`, {
-    cause: error,
-    details,
-    hint: `free space on the disk that holds ${path}`,
-  });
 }
