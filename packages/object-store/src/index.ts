@@ -7,6 +7,20 @@ export { type Bulk, type BulkPull, type BulkReadable, type BulkSource, type Bulk
 export { BulkClient, type BulkClientOptions } from "./bulk/client.js";
 export { MemoryBulkNetwork, type MemoryBulkOptions } from "./bulk/memory-bulk.js";
 export { BulkServer, type BulkServerOptions } from "./bulk/server.js";
+export {
+  type SpillBatch,
+  type SpillCommands,
+  SpillCore,
+  type SpilledOnly,
+  type SpillOptions,
+  type SpillUsage,
+  type SpillWrite,
+} from "./spill/core.js";
+export { LmdbSpillStore, type LmdbSpillStoreOptions } from "./spill/lmdb-spill-store.js";
+export { MemorySpillStore, type MemorySpillStoreOptions } from "./spill/memory-spill-store.js";
+export { openS3 } from "./spill/s3-bucket.js";
+export { type Bucket, S3SpillStore, type S3SpillStoreOptions } from "./spill/s3-spill-store.js";
+export type { SpillItem, SpillStore } from "./spill/store.js";
 export { ObjectTableCore, type ObjectTableOptions } from "./table/core.js";
 export {
   type ClientGone,

@@ -1,19 +1,20 @@
 // ObjectTableCore: which objects this node's arena holds, who holds on to them, and who waits for room.
 //
-// Owns:     the allocator, entries, pins per client, the queue of creates, the order of eviction.
-// Not mine: bytes (arena/), reference counts (the owners), locations (the directory), spilling and pulls (their own cores).
+// Owns:     the allocator, entries, pins per client, the queue of creates, the orders of eviction and of spilling.
+// Not mine: bytes (arena/), reference counts (the owners), locations (the directory), pulls, when and what to spill (spill/core.ts).
 // Crosses:  in: the operations below, with the time.  out: an outcome, and effects (grants, evictions) to be carried out in order.
 //
-// The life of an object here: create → (queued →) creating → sealed → deleted. A raylet that spills calls reclassify(id, "secondary") once
-// the bytes are on disk: the copy in the arena is a cache from then on, and goes when room is needed.
+// The life of an object here: create → (queued →) creating → sealed → deleted. A sealed primary copy may be spilled: between beginSpill and endSpill
+// its block stays whatever happens, and then, the bytes being on disk, it is a cache that goes when room is needed.
 //
 // Invariants
-//   O1. Blocks that anyone may touch never overlap: a block returns to the allocator only with no pin and no writer left.
+//   O1. Blocks that anyone may touch never overlap: a block returns to the allocator only with no pin, no writer and no spill under way.
 //   O2. A deleted object is found by nobody; its block lives on in `doomed` until O1 allows.
 //   O3. Only sealed, unpinned secondary copies are evicted, least recently used first, and none unless eviction can make enough room.
 //   O4. Creates are granted in the order in which they began to wait; one that would fit does not overtake (a large one would starve).
 //   O5. create, seal, abort and delete may be repeated: the second answer equals the first.
 //   O6. Every count in usage() is the sum over the entries it describes.
+//   O7. coldPrimaries() are the sealed, unpinned primary copies that are not being spilled, least recently used first.
 import { invariant } from "@tray/common";
 import { ArenaAllocator, blockBytes } from "../arena/allocator.js";
 import { type Bucket, bucketOf, describe, type Entry } from "./entry.js";
@@ -27,6 +28,7 @@ import type {
   Grant,
   Holder,
   ObjectInfo,
+  ObjectOwner,
   Outcome,
   PinOutcome,
   SealOutcome,
@@ -60,10 +62,14 @@ export class ObjectTableCore {
   private readonly clients = new Map<Holder, Client>();
   /** Sealed secondary copies without pins; insertion order is the order of last use. */
   private readonly evictable = new Map<string, Entry>();
+  /** O7; in the same order. */
+  private readonly spillable = new Map<string, Entry>();
   private readonly waiting: WaitingCreates;
   private readonly bytes: Record<Bucket, number> = { creating: 0, primary: 0, secondary: 0, deleted: 0 };
   private pinnedBytes = 0;
   private evictableBytes = 0;
+  private spillableBytes = 0;
+  private spillingBytes = 0;
 
   constructor(options: ObjectTableOptions) {
     this.allocator = new ArenaAllocator(options.capacity);
@@ -122,7 +128,7 @@ export class ObjectTableCore {
     this.recount(entry, () => (entry.state = "sealed"));
     entry.lastUsedMs = nowMs;
     for (const client of pinFor) this.addPin(entry, client, nowMs);
-    this.reconsiderEvictable(entry);
+    this.reconsider(entry);
     return { outcome: { kind: "sealed", offset: entry.offset, size: entry.size }, effects: this.grantWaiting(nowMs) };
   }
 
@@ -166,8 +172,48 @@ export class ObjectTableCore {
     const entry = this.objects.get(objectId);
     if (entry === undefined || entry.state !== "sealed") return plain(false);
     this.recount(entry, () => (entry.copy = copy));
-    this.reconsiderEvictable(entry);
+    this.reconsider(entry);
     return { outcome: true, effects: this.grantWaiting(nowMs) };
+  }
+
+  /** O7. What could be spilled, the coldest first. Do not change the table while iterating. */
+  coldPrimaries(): Iterable<{ readonly objectId: string; readonly size: number; readonly offset: number; readonly owner: ObjectOwner }> {
+    return this.spillable.values();
+  }
+
+  /** The block's bytes are being copied elsewhere: until endSpill they stay, even when the object is deleted meanwhile. */
+  beginSpill(objectId: string): void {
+    const entry = this.spillable.get(objectId);
+    invariant(entry !== undefined, () => `O7: ${objectId} cannot be spilled now`);
+    entry.spilling = true;
+    this.spillingBytes += blockBytes(entry.size);
+    this.reconsider(entry);
+  }
+
+  /** `stored`: the bytes are safe elsewhere, and this copy is a cache from now on. False: it stays the primary. Not a use of the object. */
+  endSpill(objectId: string, offset: number, stored: boolean, nowMs: number): TableEffects {
+    const live = this.objects.get(objectId);
+    const entry = live?.offset === offset ? live : this.doomed.get(offset);
+    invariant(entry?.spilling === true, () => `the spill of ${objectId} at ${offset} ended twice`);
+    entry.spilling = false;
+    this.spillingBytes -= blockBytes(entry.size);
+    if (entry.deleted) this.freeIfLetGo(entry);
+    else {
+      if (stored) this.recount(entry, () => (entry.copy = "secondary"));
+      this.reconsider(entry);
+    }
+    return this.grantWaiting(nowMs);
+  }
+
+  /** Takes all creates that have waited since `sinceMs` or longer out of the queue: there will be no room for them. */
+  refuseWaiting(sinceMs: number): { readonly objectId: string; readonly creator: Holder }[] {
+    const refused: { objectId: string; creator: Holder }[] = [];
+    for (const { request, sinceMs: since } of this.waiting) {
+      if (since > sinceMs) continue;
+      this.waiting.remove(request.creator, request.objectId);
+      refused.push({ objectId: request.objectId, creator: request.creator });
+    }
+    return refused;
   }
 
   /** A worker or peer is gone for good: what it was writing is aborted, what it waited for forgotten, its pins dropped. Owned objects stay: see ownedBy. */
@@ -217,6 +263,11 @@ export class ObjectTableCore {
     return ids;
   }
 
+  /** Who has pinned something. */
+  pinHolders(): Holder[] {
+    return [...this.clients].flatMap(([holder, { pinned }]) => (pinned.size > 0 ? [holder] : []));
+  }
+
   /** Creates that wait for room, in their order. */
   waitingCreates(): WaitingCreate[] {
     return [...this.waiting].map(({ request, sinceMs }) => ({
@@ -238,6 +289,8 @@ export class ObjectTableCore {
       deletedBytes: this.bytes.deleted,
       pinnedBytes: this.pinnedBytes,
       evictableBytes: this.evictableBytes,
+      spillableBytes: this.spillableBytes,
+      spillingBytes: this.spillingBytes,
       largestFreeBytes: this.allocator.largestFree,
       objects: this.objects.size,
       queuedCreates: this.waiting.length,
@@ -251,6 +304,8 @@ export class ObjectTableCore {
     const sums: Record<Bucket, number> = { creating: 0, primary: 0, secondary: 0, deleted: 0 };
     let pinned = 0;
     let evictable = 0;
+    let spillable = 0;
+    let spilling = 0;
     let blocks = 0;
     for (const entry of [...this.objects.values(), ...this.doomed.values()]) {
       const bytes = blockBytes(entry.size);
@@ -261,9 +316,13 @@ export class ObjectTableCore {
       for (const client of entry.pinnedBy.keys()) invariant(this.clients.get(client)?.pinned.has(entry), () => `pin of ${client}`);
       const writing = this.clients.get(entry.creator)?.creating.get(entry.objectId) === entry;
       invariant(writing === (entry.state === "creating"), () => `writer of ${entry.objectId}`);
-      invariant(!entry.deleted || writing || entry.pins > 0, () => `O1: ${entry.objectId} should have been freed`);
-      const mayGo = !entry.deleted && entry.state === "sealed" && entry.copy === "secondary" && entry.pins === 0;
+      invariant(!entry.deleted || writing || entry.pins > 0 || entry.spilling, () => `O1: ${entry.objectId} should have been freed`);
+      const mayGo = isIdle(entry) && entry.copy === "secondary";
+      const maySpill = isIdle(entry) && entry.copy === "primary";
       invariant((this.evictable.get(entry.objectId) === entry) === mayGo, () => `O3: ${entry.objectId}`);
+      invariant((this.spillable.get(entry.objectId) === entry) === maySpill, () => `O7: ${entry.objectId}`);
+      if (maySpill) spillable += bytes;
+      if (entry.spilling) spilling += bytes;
       sums[bucketOf(entry)] += bytes;
       if (entry.pins > 0 && !entry.deleted) pinned += bytes;
       if (mayGo) evictable += bytes;
@@ -271,6 +330,7 @@ export class ObjectTableCore {
     invariant(this.allocator.blocks === blocks, "O1: blocks without an entry");
     for (const bucket of Object.keys(sums) as Bucket[]) invariant(sums[bucket] === this.bytes[bucket], () => `O6: ${bucket}`);
     invariant(pinned === this.pinnedBytes && evictable === this.evictableBytes, "O6: pinned, evictable");
+    invariant(spillable === this.spillableBytes && spilling === this.spillingBytes, "O6: spillable, spilling");
     this.waiting.check();
     for (const { request } of this.waiting)
       invariant(!this.objects.has(request.objectId), () => `a create of ${request.objectId} waits although it exists`);
@@ -300,6 +360,7 @@ export class ObjectTableCore {
       state: "creating",
       copy: request.kind,
       deleted: false,
+      spilling: false,
       lastUsedMs: nowMs,
       pins: 0,
       pinnedBy: new Map(),
@@ -345,7 +406,7 @@ export class ObjectTableCore {
     entry.pinnedBy.set(client, (entry.pinnedBy.get(client) ?? 0) + 1);
     this.client(client).pinned.add(entry);
     entry.lastUsedMs = nowMs;
-    this.reconsiderEvictable(entry);
+    this.reconsider(entry);
   }
 
   /** True when that was the last pin. */
@@ -365,7 +426,7 @@ export class ObjectTableCore {
     if (entry.deleted) this.freeIfLetGo(entry);
     else {
       this.pinnedBytes -= blockBytes(entry.size);
-      this.reconsiderEvictable(entry);
+      this.reconsider(entry);
     }
     return true;
   }
@@ -375,7 +436,7 @@ export class ObjectTableCore {
     this.objects.delete(entry.objectId);
     if (entry.pins > 0) this.pinnedBytes -= blockBytes(entry.size);
     this.recount(entry, () => (entry.deleted = true));
-    this.reconsiderEvictable(entry);
+    this.reconsider(entry);
     this.doomed.set(entry.offset, entry);
     return this.freeIfLetGo(entry);
   }
@@ -383,7 +444,7 @@ export class ObjectTableCore {
   /** The only place that returns blocks to the allocator (O1). */
   private freeIfLetGo(entry: Entry): boolean {
     if (entry.state === "creating" && this.clients.get(entry.creator)?.creating.get(entry.objectId) === entry) return false;
-    if (entry.pins > 0) return false;
+    if (entry.pins > 0 || entry.spilling) return false;
     this.doomed.delete(entry.offset);
     this.bytes.deleted -= blockBytes(entry.size);
     this.allocator.free(entry.offset);
@@ -401,12 +462,11 @@ export class ObjectTableCore {
     this.forgetIdleClient(entry.creator);
   }
 
-  private reconsiderEvictable(entry: Entry): void {
-    const mayGo = !entry.deleted && entry.state === "sealed" && entry.copy === "secondary" && entry.pins === 0;
-    if (mayGo === (this.evictable.get(entry.objectId) === entry)) return;
-    if (mayGo) this.evictable.set(entry.objectId, entry);
-    else this.evictable.delete(entry.objectId);
-    this.evictableBytes += mayGo ? blockBytes(entry.size) : -blockBytes(entry.size);
+  /** After every change of what isIdle() or the copy's kind depends on. Whoever enters a list was used last of all in it. */
+  private reconsider(entry: Entry): void {
+    const idle = isIdle(entry);
+    this.evictableBytes += listIf(idle && entry.copy === "secondary", this.evictable, entry);
+    this.spillableBytes += listIf(idle && entry.copy === "primary", this.spillable, entry);
   }
 
   private recount(entry: Entry, change: () => void): void {
@@ -432,4 +492,17 @@ export class ObjectTableCore {
 
 function plain<T>(outcome: T): Outcome<T> {
   return { outcome, effects: noEffects };
+}
+
+/** Nobody needs the block to stay where it is. */
+function isIdle(entry: Entry): boolean {
+  return !entry.deleted && entry.state === "sealed" && entry.pins === 0 && !entry.spilling;
+}
+
+/** @returns by how much the list's bytes change. */
+function listIf(belongs: boolean, list: Map<string, Entry>, entry: Entry): number {
+  if (belongs === (list.get(entry.objectId) === entry)) return 0;
+  if (belongs) list.set(entry.objectId, entry);
+  else list.delete(entry.objectId);
+  return belongs ? blockBytes(entry.size) : -blockBytes(entry.size);
 }

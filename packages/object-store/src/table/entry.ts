@@ -11,6 +11,8 @@ export interface Entry {
   state: "creating" | "sealed";
   copy: CopyKind;
   deleted: boolean;
+  /** Its bytes are being written to the spill store at this moment. */
+  spilling: boolean;
   lastUsedMs: number;
   pins: number;
   readonly pinnedBy: Map<Holder, number>;
@@ -38,5 +40,6 @@ export function describe(entry: Entry): ObjectInfo {
     pins: entry.pins,
     pinnedBy: [...entry.pinnedBy].map(([client, count]) => ({ client, count })),
     deleted: entry.deleted,
+    spilling: entry.spilling,
   };
 }

@@ -5,7 +5,7 @@ import type { WaitCause } from "@tray/protocol";
 /** The one thing a create waits for. */
 export type ObjectStoreWait = Extract<WaitCause, "waiting-for-object-store">;
 
-/** Who holds something: the id of a worker or driver, or a name of the raylet's own choice for itself ("pull", "bulk:<node>", "spill"). */
+/** Who holds something: the id of a worker or driver, or a name of the raylet's own choice for itself ("pull", "bulk:<node>"). */
 export type Holder = string;
 
 /** `primary`: the copy that must not be lost, never evicted. `secondary`: a cache of a copy that exists elsewhere (another node, or spilled). */
@@ -91,9 +91,11 @@ export interface ClientGone {
 
 export interface ObjectInfo {
   readonly objectId: string;
-  readonly state: "creating" | "sealed";
+  /** `spilled`: on disk, and in no block. */
+  readonly state: "creating" | "sealed" | "spilled";
   readonly copy: CopyKind;
   readonly size: number;
+  /** -1 of spilled ones. */
   readonly offset: number;
   readonly owner: ObjectOwner;
   readonly creator: Holder;
@@ -104,6 +106,8 @@ export interface ObjectInfo {
   readonly pinnedBy: readonly { readonly client: Holder; readonly count: number }[];
   /** Deleted, but still pinned or being written. */
   readonly deleted: boolean;
+  /** On its way to the spill store. */
+  readonly spilling: boolean;
 }
 
 export interface WaitingCreate {
@@ -130,6 +134,10 @@ export interface StoreUsage {
   readonly pinnedBytes: number;
   /** Part of secondaryBytes that could go at once. */
   readonly evictableBytes: number;
+  /** Part of primaryBytes that nobody has pinned and that is not being spilled. */
+  readonly spillableBytes: number;
+  /** Of blocks whose bytes are being spilled; some may be deleted. */
+  readonly spillingBytes: number;
   readonly largestFreeBytes: number;
   /** Objects that get() can find or that are being created. */
   readonly objects: number;
