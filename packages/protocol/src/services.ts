@@ -106,6 +106,12 @@ export const OwnerService = defineService("owner", {
   locationChanged: oneWay(core.LocationChange),
 });
 
+/** Served by workers and drivers to their raylet, whose object store they read. */
+export const StoreReaderService = defineService("storeReader", {
+  /** The store is full of what readers hold on to: values that nobody can reach any more must not count among them. */
+  collectGarbage: oneWay(gcs.Empty),
+});
+
 /** Served by workers and drivers to their raylet. */
 export const IntrospectionService = defineService("introspection", {
   listReferences: method(core.ListReferencesRequest, core.ListReferencesReply),

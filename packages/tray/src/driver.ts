@@ -47,11 +47,13 @@ function begin(options: InitOptions): { thread: UserThread; finish: (word: First
     logs: (json) => {
       if (options.logToDriver !== false) printLogs(json);
     },
-    collectGarbage: () =>
+    collectGarbage: () => {
+      link?.runtime.forgetPlaces();
       collectGarbage(systemClock, () => {
         link?.runtime.flushDropped();
         thread.core.call(0, "collected", "{}");
-      }),
+      });
+    },
     exit: () => undefined,
     loadFunction: neverInDriver,
     execTemplate: neverInDriver,

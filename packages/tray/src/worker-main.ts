@@ -63,11 +63,13 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
     reply: (id, ok, json) => runtime?.reply(id, ok, json),
     lost: (failure) => runtime?.lost(failure),
     logs: () => undefined,
-    collectGarbage: () =>
+    collectGarbage: () => {
+      runtime?.forgetPlaces();
       collectGarbage(systemClock, () => {
         runtime?.flushDropped();
         thread.core.call(0, "collected", "{}");
-      }),
+      });
+    },
     exit,
     loadFunction: (id, blob) => executor.loadFunction(id, blob),
     execTemplate: (key, template) => executor.execTemplate(key, template),

@@ -17,6 +17,7 @@ import {
   type NodeInfo,
   OwnerService,
   RayletService,
+  StoreReaderService,
   type RefArg,
   type RefInfo,
   type ResolveReply,
@@ -586,6 +587,7 @@ export class CoreWorker implements ToCore {
         } else this.deletions.add(added, objectId); // freed meanwhile, or of no use
       },
     });
+    endpoint.serve(StoreReaderService, { collectGarbage: () => this.o.user.collectGarbage() });
     endpoint.serve(IntrospectionService, {
       listReferences: async ({ limit, collect }) => {
         if (collect) await this.collection.run();

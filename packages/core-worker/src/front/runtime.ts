@@ -100,6 +100,8 @@ export class Runtime implements RefHost {
   private dropScheduled = false;
   private readonly garbage = new FinalizationRegistry<number>((slot) => this.releaseSlot(slot));
   private readonly pinGarbage = new FinalizationRegistry<number>((pinId) => this.unpin(pinId));
+  /** Handles that keep the place of their value, by pin. */
+  private readonly places = new Map<number, WeakRef<ObjectRef<unknown>>>();
   private waiting = 0;
   private lostWith: Failure | undefined;
   private emptyArgs: Uint8Array | undefined;
@@ -553,7 +555,17 @@ export class Runtime implements RefHost {
     return this.codec.deserialize(new Uint8Array(view.buffer), noArgs);
   }
 
+  /** Room is short in the object store: handles forget where their values are, so that only views that somebody can still reach keep them there. */
+  forgetPlaces(): void {
+    for (const handle of this.places.values()) {
+      const ref = handle.deref();
+      if (ref?.cached?.kind === "stored") ref.cached = undefined;
+    }
+    this.places.clear();
+  }
+
   unpin(pinId: number): void {
+    this.places.delete(pinId);
     this.unpinned.push(pinId);
     this.scheduleDrops();
   }
@@ -582,6 +594,7 @@ export class Runtime implements RefHost {
     if (ref.isReleased) return this.read(located);
     // The place stays pinned while the handle or a view of it lives, so that further reads need not ask; each maps it anew (N2).
     ref.cached = located;
+    this.places.set(located.pinId, new WeakRef(ref));
     this.pinGarbage.register(located, located.pinId);
     return this.readCached(located);
   }
