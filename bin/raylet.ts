@@ -1,7 +1,7 @@
 // A node's raylet as a process: builds the real transport, arena, bulk socket and spawners around the Raylet class.
 import { isTrayError, type Logger, messageOf, Metrics, systemClock, systemRandom, TrayError } from "@tray/common";
-import { changedSettings, parseSystemConfig } from "@tray/config";
-import { BulkClient, BulkServer, type BulkSource, SharedArena } from "@tray/object-store";
+import { changedSettings, parseSystemConfig, type SystemConfig } from "@tray/config";
+import { BulkClient, BulkServer, type BulkSource, LmdbSpillStore, openS3, S3SpillStore, SharedArena, type SpillStore } from "@tray/object-store";
 import {
   daemonExitCodes,
   faultPlanVariable,
@@ -18,6 +18,7 @@ import {
   detectMemory,
   divideMemory,
   FileLogStore,
+  makeSpillDirectory,
   MetricsServer,
   PidRecord,
   processExists,
@@ -25,6 +26,7 @@ import {
   procMemoryProbe,
   Raylet,
   removeDeadArenas,
+  removeDeadSpills,
 } from "@tray/raylet";
 import { processesUnder, readTlsDir, signalProcess, type TlsIdentity } from "@tray/node-launcher";
 import { Endpoint, FaultPlan, GrpcTransport } from "@tray/rpc";
@@ -100,6 +102,8 @@ async function start(config: RayletProcessConfig, logger: Logger, leftovers: (()
   leftovers.push(() => arena.unlink());
   process.once("exit", () => arena.unlink()); // however we end
 
+  const spill = await openSpillStore(config, systemConfig, nodeId, uid, leftovers, logger);
+
   const token = readTokenFile(config.tokenFile);
   const { tlsDir } = config;
   const tls = tlsDir === undefined ? undefined : readTlsDir(tlsDir, systemClock.wallMs());
@@ -164,6 +168,7 @@ async function start(config: RayletProcessConfig, logger: Logger, leftovers: (()
     listen: `${config.bindHost}:${config.port}`,
     gcsAddress: config.gcsAddress,
     arena,
+    spill,
     bulk: bulkOf(config, token ?? "", tls, logger),
     workers: spawners,
     supervisors: config.jobSupervisorCommand === undefined ? undefined : spawners.supervisors,
@@ -224,6 +229,32 @@ async function serveMetrics(
   leftovers.push(() => server.close());
   const port = await server.listen(config.bindHost, config.metricsPort);
   return `${tls === undefined ? "http" : "https"}://${config.advertiseHost}:${port}/metrics`;
+}
+
+/** Removes what dead raylets left where this one is to spill, and makes its own place there. */
+async function openSpillStore(
+  config: RayletProcessConfig,
+  systemConfig: SystemConfig,
+  nodeId: string,
+  uid: number,
+  leftovers: (() => void)[],
+  logger: Logger,
+): Promise<SpillStore> {
+  const [first = "", ...others] = config.spillDirs;
+  if (first.startsWith("s3://")) {
+    if (others.length > 0) throw new TrayError("CONFIG", "objects are spilled either to one s3:// URI or to directories");
+    return new S3SpillStore({ bucket: await openS3(first, nodeId), logger });
+  }
+  const directories = config.spillDirs.map((directory) => {
+    const dead = removeDeadSpills(directory, uid);
+    if (dead.length > 0) logger.warn("removed what crashed raylets had spilled", { dead });
+    const own = makeSpillDirectory(directory, uid, nodeId, process.pid);
+    const remove = (): void => rmSync(own, { recursive: true, force: true });
+    leftovers.push(remove);
+    process.once("exit", remove); // however we end
+    return own;
+  });
+  return new LmdbSpillStore({ directories, diskFullRatio: systemConfig.localFsCapacityThreshold, logger });
 }
 
 function bulkOf(

@@ -1,4 +1,5 @@
 // NodePlan: everything a supervisor needs to run the daemons of one node. Written to plan.json; what a later `tray start`, `stop` or `status` reads too.
+import { resolve } from "node:path";
 import type { DashboardProcessConfig, GcsProcessConfig, RayletProcessConfig } from "@tray/protocol";
 import type { Environment } from "./auth-token.js";
 import { addressFileOf, type DaemonName, logFileOf, type NodeLayout } from "./layout.js";
@@ -112,7 +113,7 @@ export function planNode(options: NodeOptions, role: { readonly head: HeadOption
       labels: options.labels ?? {},
       ...(options.objectStoreBytes === undefined ? {} : { objectStoreBytes: options.objectStoreBytes }),
       shmDir: node.shmDir,
-      spillDirs: options.spillDirs ?? [`${node.dir}/spill`],
+      spillDirs: spillDirsOf(options),
       workerCommand: options.commands.worker,
       jobSupervisorCommand: options.commands.jobSupervisor,
     },
@@ -131,6 +132,14 @@ export function planNode(options: NodeOptions, role: { readonly head: HeadOption
     startTimeoutMs: options.startTimeoutMs,
     stopGraceMs: options.stopGraceMs,
   };
+}
+
+/** The flag, else the setting, else the node's own directory. */
+function spillDirsOf({ spillDirs, systemConfig, node }: NodeOptions): string[] {
+  const setting = systemConfig?.["objectSpillingDirectory"];
+  const given = spillDirs ?? (typeof setting === "string" ? [setting] : Array.isArray(setting) ? (setting as string[]) : []);
+  if (given.length === 0) return [`${node.dir}/spill`];
+  return given.map((place) => (place.includes("://") ? place : resolve(place)));
 }
 
 /** Command lines of the bundles in `binDir` (packages/tray/dist/bin), run by this Node. */

@@ -63,6 +63,7 @@ export interface RayletProcessConfig extends DaemonProcessConfig {
   readonly objectStoreBytes?: number;
   /** Directory of the arena file, normally /dev/shm. */
   readonly shmDir: string;
+  /** Where objects are spilled: directories (made when missing; this raylet makes its own below each), or one s3:// URI. At least one. */
   readonly spillDirs: readonly string[];
   /** Command line of a worker process: [executable, …arguments]. */
   readonly workerCommand: readonly string[];

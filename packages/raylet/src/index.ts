@@ -3,6 +3,7 @@ export { FileLogStore } from "./logs/file-store.js";
 export type { LogStore } from "./logs/store.js";
 export type { NodeFacts } from "./node.js";
 export type { ProcessExit, SpawnedProcess, SupervisorSpawner, WorkerLaunch, WorkerSpawner } from "./pool/spawner.js";
+export { makeSpillDirectory, removeDeadSpills } from "./process/spill-directory.js";
 export { arenaPath, removeDeadArenas } from "./process/arena-file.js";
 export { detectCpus, detectGpus, detectMemory, divideMemory, procMemoryProbe } from "./process/machine.js";
 export { MetricsServer, type MetricsServerOptions, renderSamples } from "./process/metrics-server.js";

@@ -39,3 +39,11 @@ export const reportedClassesMax = 200;
 
 /** Answers of readLog. */
 export const readLogBytesMax = 4 * 1024 * 1024;
+
+/** Spilled objects that are restored at the same time; more only compete for the disk. */
+export const restoreReadsMax = 4;
+/** Between two requests to the readers of a full object store to collect their garbage, which stops their programs for some milliseconds; doubles while it does not help. */
+export const collectPauseMinMs = 20;
+export const collectPauseMaxMs = 1_000;
+/** Read from the spill store at a time: what one step may hold in memory. */
+export const spillChunkBytesMax = 4 * 1024 * 1024;

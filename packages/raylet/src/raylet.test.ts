@@ -397,3 +397,134 @@ describe("the GCS", () => {
     expect(world.gcs.unregistered).toEqual([node.nodeId]);
   });
 });
+
+describe("spilling", () => {
+  const sizeOf = 200_000; // five fill the arena of 1 MiB
+  const idOf = (i: number): string => `${"00000001".padEnd(32, "d")}${i.toString(16).padStart(8, "0")}`;
+  const addressOf = (owner: FakeOwner, node: TestNode): { workerId: string; nodeId: string; endpoint: string } => ({
+    workerId: owner.id,
+    nodeId: node.nodeId,
+    endpoint: "",
+  });
+  const put = async (node: TestNode, owner: FakeOwner, i: number): Promise<void> => {
+    const raylet = owner.to(node.address);
+    const { offset } = await world.clock.complete(raylet.createObject({ objectId: idOf(i), size: sizeOf, owner: addressOf(owner, node) }), 60_000);
+    node.arena.write(offset, sizeOf).fill(i + 1);
+    await world.clock.complete(raylet.sealObject({ objectId: idOf(i), abort: false }));
+  };
+  const none = { size: sizeOf, nodes: [] };
+  let pins = 0;
+  /** Reads and lets go. */
+  const read = async (
+    node: TestNode,
+    i: number,
+    locations: { size: number; nodes: { nodeId: string; raylet: string; bulk: string }[] } = none,
+  ): Promise<unknown> => {
+    const signal = new AbortController().signal;
+    const reply = await world.clock.complete(node.raylet.objects.get(idOf(i), locations, undefined, "reader", ++pins, signal), 60_000);
+    if (!reply.found) return reply;
+    const bytes = Buffer.from(node.arena.write(reply.offset, sizeOf));
+    node.raylet.objects.release([idOf(i)], [reply.offset], [pins], "reader");
+    return bytes.every((byte) => byte === i + 1) ? "intact" : "wrong bytes";
+  };
+  const counted = (node: TestNode, name: string): number =>
+    node.raylet.env.metrics
+      .collect()
+      .filter((sample) => sample.name === name)
+      .reduce((sum, sample) => sum + sample.value, 0);
+
+  it("holds more than the arena, restores what is read, and deletes everywhere", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    for (let i = 0; i < 20; i++) await put(a, owner, i);
+    expect(a.raylet.objects.spilledBytes).toBeGreaterThan(14 * sizeOf);
+    for (const i of [0, 19, 7, 0, 12, 3]) expect(await read(a, i)).toBe("intact");
+    await world.clock.complete(owner.to(a.address).sealObject({ objectId: idOf(0), abort: false })); // said again: its first answer was lost
+    expect(
+      await world.clock.complete(owner.to(a.address).createObject({ objectId: idOf(1), size: sizeOf, owner: addressOf(owner, a) })),
+    ).toMatchObject({
+      exists: true,
+    });
+    a.raylet.objects.check();
+    a.raylet.objects.delete([idOf(2), idOf(0)]);
+    expect(await read(a, 2)).toMatchObject({ found: false });
+    a.raylet.objects.ownerDied(owner.id);
+    await until(() => a.spill.itemCount === 0 && a.raylet.objects.usedBytes === 0);
+    expect(a.raylet.objects.list()).toEqual([]);
+  });
+
+  it("another node reads from the disk, past the arena", async () => {
+    const [a, b] = [await nodeOf("a", 1), await nodeOf("b", 1)];
+    const owner = new FakeOwner(world, "o");
+    for (let i = 0; i < 12; i++) await put(a, owner, i);
+    const locations = { size: sizeOf, nodes: [{ nodeId: a.nodeId, raylet: a.address, bulk: "a:2" }] };
+    for (let i = 0; i < 12; i++) expect(await read(b, i, locations)).toBe("intact");
+    expect(counted(a, "tray_object_store_restored_bytes_total")).toBe(0);
+    a.raylet.objects.check();
+    b.raylet.objects.check();
+  });
+
+  it("what many ask for at once is restored once", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    for (let i = 0; i < 12; i++) await put(a, owner, i);
+    const signal = new AbortController().signal;
+    const gets = [1, 2, 3].map((pin) => a.raylet.objects.get(idOf(0), none, undefined, "reader", pin, signal));
+    const replies = await world.clock.complete(Promise.all(gets));
+    expect(new Set(replies.map(({ offset, found, pulled }) => `${offset} ${found} ${pulled}`)).size).toBe(1);
+    expect(replies[0]).toMatchObject({ found: true, pulled: false });
+    expect(counted(a, "tray_object_store_restored_bytes_total")).toBe(sizeOf);
+    expect(a.raylet.objects.list().find((info) => info.objectId === idOf(0))?.pins).toBe(3);
+  });
+
+  it("a full disk: creates and restores are refused with OUT_OF_DISK, nothing is lost, and it goes on when there is room again", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    a.spill.options.capacityBytes = 2.5 * sizeOf;
+    let stored = 0;
+    let refusal: unknown;
+    while (refusal === undefined && stored < 20) {
+      await put(a, owner, stored).then(
+        () => stored++,
+        (error: unknown) => (refusal = error),
+      );
+    }
+    expect(refusal).toMatchObject({ code: "OUT_OF_DISK" });
+    expect(stored).toBe(7); // two on disk, five in the arena
+    a.raylet.objects.check();
+    const signal = new AbortController().signal;
+    const restored = world.clock.complete(a.raylet.objects.get(idOf(0), none, undefined, "reader", ++pins, signal), 60_000);
+    await expect(restored).rejects.toMatchObject({ code: "OUT_OF_DISK" }); // B6
+    for (let i = 2; i < 7; i++) expect(await read(a, i)).toBe("intact");
+    a.spill.options.capacityBytes = 100 * sizeOf;
+    await world.clock.advance(6_000);
+    await put(a, owner, 7);
+    for (let i = 0; i < 8; i++) expect(await read(a, i)).toBe("intact");
+    a.raylet.objects.check();
+  });
+
+  it("what cannot be read from the disk is missing here, and only that", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    for (let i = 0; i < 12; i++) await put(a, owner, i);
+    let failures = 0;
+    a.spill.options.fault = (what) => (what === "read" && ++failures <= 3 ? new Error("input/output error") : undefined);
+    const locations = { size: sizeOf, nodes: [{ nodeId: a.nodeId, raylet: a.address, bulk: "a:2" }] };
+    expect(await read(a, 0, locations)).toMatchObject({ found: false, missingNodeIds: [a.nodeId] }); // tried twice
+    expect(await read(a, 1, locations)).toBe("intact"); // a failure that passes costs nothing
+    await put(a, owner, 0); // made again
+    expect(await read(a, 0)).toBe("intact");
+    a.raylet.objects.check();
+  });
+
+  it("ends in the middle of it: nothing is left", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    for (let i = 0; i < 12; i++) await put(a, owner, i);
+    const signal = new AbortController().signal;
+    const gets = [0, 1, 2].map((i) => a.raylet.objects.get(idOf(i), none, undefined, "reader", ++pins, signal).catch(() => undefined));
+    await world.clock.complete(a.raylet.close("test"), 30_000);
+    await world.clock.complete(Promise.all(gets));
+    expect(a.spill.itemCount).toBe(0);
+  });
+});

@@ -9,7 +9,7 @@
 // The same class runs over real sockets, processes and shared memory (bin/raylet.ts) and in simulations.
 import { type Clock, type Logger, messageOf, type Metrics, type Random, Scope, TrayError } from "@tray/common";
 import { changedSettings, type SystemConfig } from "@tray/config";
-import type { Arena, Bulk, BulkSource } from "@tray/object-store";
+import type { Arena, Bulk, BulkSource, SpillStore } from "@tray/object-store";
 import {
   type NodeInfo,
   NodeService,
@@ -17,6 +17,7 @@ import {
   type Publication,
   RayletService,
   type RegisterNodeReply,
+  StoreReaderService,
   SubscriberService,
   type WorkerExit,
 } from "@tray/protocol";
@@ -54,6 +55,8 @@ export interface RayletOptions {
   readonly gcsAddress: string;
   /** The raylet closes it. */
   readonly arena: Arena;
+  /** Empty. The raylet closes it. */
+  readonly spill: SpillStore;
   readonly bulk: {
     readonly client: Bulk;
     /** Serves this node's objects from now on. @returns "host:port" under which others reach it. */
@@ -90,6 +93,8 @@ export class Raylet {
   readonly arena: Arena;
   /** The cluster's settings as the GCS has them, for workers and drivers; ours until it has told. */
   systemConfigJson: string;
+  /** Those who use the object store, by their ids. */
+  private readonly readers = new Map<string, Session>();
   private readonly scope: Scope;
   private readonly startWallMs: number;
   private address = "";
@@ -146,7 +151,16 @@ export class Raylet {
       () => this.gcs,
       () => this.leases.dispatch(),
     );
-    this.objects = new ObjectService(this.env, options.arena, options.bulk.client, (nodeId) => this.view.isDead(nodeId));
+    this.objects = new ObjectService(
+      this.env,
+      options.arena,
+      options.bulk.client,
+      options.spill,
+      (clients) => {
+        for (const client of clients) this.readers.get(client)?.client(StoreReaderService).collectGarbage({});
+      },
+      (nodeId) => this.view.isDead(nodeId),
+    );
     this.copyReports = new CopyReports(
       this.env,
       endpoint,
@@ -257,7 +271,11 @@ export class Raylet {
   watchClient(session: Session, clientId: string): void {
     if (session.local.has(watchedSymbol)) return;
     session.local.set(watchedSymbol, true);
-    session.onLost(() => this.objects.clientGone(clientId));
+    this.readers.set(clientId, session);
+    session.onLost(() => {
+      if (this.readers.get(clientId) === session) this.readers.delete(clientId);
+      this.objects.clientGone(clientId);
+    });
   }
 
   private registered(reply: RegisterNodeReply): void {
@@ -278,6 +296,7 @@ export class Raylet {
       usedMemoryBytes: memory.usedBytes,
       totalMemoryBytes: memory.totalBytes,
       objectStoreUsed: this.objects.usedBytes,
+      objectStoreSpilled: this.objects.spilledBytes,
       idleSinceWallMs: this.idleSinceWallMs,
       bandwidthBytesPerMs: this.objects.bandwidthBytesPerMs,
     };

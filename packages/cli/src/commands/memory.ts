@@ -89,9 +89,9 @@ export async function readMemory(connection: Connection, limit: number, collect:
   const nodes: NodeReport[] = [];
   let total = 0;
   await Promise.all(
-    alive.map(async ({ info, objectStoreUsed }) => {
+    alive.map(async ({ info, objectStoreUsed, objectStoreSpilled }) => {
       const { nodeId = "", nodeName = "", objectStoreBytes = 0, raylet = "" } = info ?? {};
-      nodes.push({ nodeId, nodeName, capacityBytes: objectStoreBytes, usedBytes: objectStoreUsed, spilledBytes: 0 });
+      nodes.push({ nodeId, nodeName, capacityBytes: objectStoreBytes, usedBytes: objectStoreUsed, spilledBytes: objectStoreSpilled });
       try {
         const reply = await connection.raylet(raylet).listObjects({ limit, collect }, { timeoutMs: answerWithinMs });
         for (const process of reply.processes) gathered.process(nodeId, process);

@@ -141,7 +141,7 @@ function nodeReport(node: NodeStatus, nowMs: number): NodeReport | undefined {
     labels: info.labels,
     resources: { total: fromFixedPoint(total), used: heard ? fromFixedPoint(used) : {} },
     memory: { totalBytes: node.totalMemoryBytes, usedBytes: node.usedMemoryBytes },
-    objectStore: { capacityBytes: info.objectStoreBytes, usedBytes: node.objectStoreUsed, spilledBytes: 0 },
+    objectStore: { capacityBytes: info.objectStoreBytes, usedBytes: node.objectStoreUsed, spilledBytes: node.objectStoreSpilled },
   };
 }
 

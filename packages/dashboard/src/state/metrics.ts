@@ -50,6 +50,11 @@ export function renderMetrics(status: ClusterStatus, jobsByStatus: Readonly<Reco
     alive.map((n) => ({ labels: n.labels, value: n.objectStoreUsed })),
   );
   metric(
+    "tray_object_store_spilled_bytes",
+    "Bytes of objects in the spill store.",
+    alive.map((n) => ({ labels: n.labels, value: n.objectStoreSpilled })),
+  );
+  metric(
     "tray_demand",
     "What waits, by cause.",
     status.demand.map((d) => ({ labels: { kind: d.kind, cause: d.infeasible ? "infeasible" : (d.wait?.cause ?? "") }, value: d.count })),

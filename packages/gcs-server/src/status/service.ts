@@ -57,6 +57,7 @@ function statusOf({ info, heartbeat, lastHeardWallMs }: NodeRecord): NodeStatus 
     usedMemoryBytes: heartbeat?.usedMemoryBytes ?? 0,
     totalMemoryBytes: heartbeat?.totalMemoryBytes ?? 0,
     objectStoreUsed: heartbeat?.objectStoreUsed ?? 0,
+    objectStoreSpilled: heartbeat?.objectStoreSpilled ?? 0,
     idleSinceWallMs: heartbeat?.idleSinceWallMs ?? 0,
     lastHeartbeatWallMs: lastHeardWallMs,
   };

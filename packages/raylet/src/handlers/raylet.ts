@@ -62,6 +62,7 @@ export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
       workers: workerInfos(env, pool, drivers, ledger, raylet.memory),
       load: leases.load(),
       objectStoreUsed: objects.usedBytes,
+      objectStoreSpilled: objects.spilledBytes,
       objectStoreCapacity: objects.capacity,
     }),
     listObjects: (request) => listObjects(objects, holdingProcesses(raylet), () => env.clock.now(), request),

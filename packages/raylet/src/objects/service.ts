@@ -1,19 +1,31 @@
 // ObjectService: the objects of this node, for those who come over the wire.
 //
 // Owns:     who waits for what (room, a seal, a pull), pulls in progress.
-// Not mine: blocks, pins and eviction (ObjectTableCore), bytes (arena, bulk), reference counts and locations (owners).
+// Not mine: blocks, pins and eviction (ObjectTableCore), what lies on disk (Spiller), bytes (arena, bulk), reference counts and locations (owners).
 // Crosses:  in: create, seal, get, release, delete, clientGone, ownerDied, nodeDied; bulk peers that open objects.  out: answers.
 //
 // Invariants
-//   B1. An object is pulled at most once at a time; all who ask meanwhile share the pull and its outcome.
+//   B1. An object is fetched (from this node's disk or another node) at most once at a time; all who ask meanwhile share the fetch and its outcome.
 //   B2. Whoever is answered with an offset has its pin already (readers) or is the only writer (creators).
 //   B3. A request that its caller gave up leaves nothing behind: no place in the queue, no pin.
 //   B4. A reader's request that is repeated, because its answer was lost, does not pin again.
+//   B6. No room, on a node whose disk takes no more, is an error for those who asked; it is never taken for the loss of an object.
 //   B5. A copy counts as missing when its node says so or is dead; one that cannot be reached, only after a while.
 import { deferred, type Deferred, isTrayError, messageOf, sleep, TrayError } from "@tray/common";
-import { type Arena, type Bulk, type BulkReadable, type BulkSource, type ObjectOwner, ObjectTableCore, type TableEffects } from "@tray/object-store";
+import {
+  type Arena,
+  type Bulk,
+  type BulkReadable,
+  type BulkSource,
+  type ObjectInfo,
+  type ObjectOwner,
+  ObjectTableCore,
+  type SpillStore,
+  type TableEffects,
+} from "@tray/object-store";
 import type { Address, CreateObjectReply, GetObjectReply, NodeAddress, ObjectLocations } from "@tray/protocol";
 import type { RayletEnvironment } from "../node.js";
+import { Spiller } from "./spiller.js";
 
 interface LocalOwner extends ObjectOwner {
   readonly nodeId: string;
@@ -28,8 +40,15 @@ interface Pull {
   sealed: boolean;
 }
 
+/** Where the bytes are to come from. */
+type Source =
+  | { readonly kind: "disk" }
+  /** `here`: this node's id, when it is named among the locations, and wrongly so. */
+  | { readonly kind: "nodes"; readonly nodes: readonly NodeAddress[]; readonly here: string[] };
+
 type PullOutcome =
-  | { readonly kind: "pulled"; readonly offset: number; readonly size: number }
+  | { readonly kind: "pulled"; readonly offset: number; readonly size: number; readonly isNewCopy: boolean }
+  | { readonly kind: "failed"; readonly error: TrayError }
   | { readonly kind: "missing"; readonly nodeIds: readonly string[] }
   | { readonly kind: "retry" };
 
@@ -41,11 +60,12 @@ const pullPauseMaxMs = 1_000;
 
 export class ObjectService implements BulkSource {
   private readonly table: ObjectTableCore;
+  private readonly spiller: Spiller;
   private readonly pulls = new Map<string, Pull>();
   /** What readers were answered, by client and the client's number of the pin, while the pin lasts. */
   private readonly answered = new Map<string, Map<number, GetObjectReply>>();
   /** Those who wait until something about an object changes: it was granted room, sealed, aborted, deleted. */
-  private readonly waiters = new Map<string, Set<() => void>>();
+  private readonly waiters = new Map<string, Set<(refusal?: TrayError) => void>>();
   private bulkReaders = 0;
   private pulledBytes = 0;
   private pulledMs = 0;
@@ -54,10 +74,19 @@ export class ObjectService implements BulkSource {
     private readonly env: RayletEnvironment,
     private readonly arena: Arena,
     private readonly bulk: Bulk,
+    /** Empty, and this service's alone. */
+    spillStore: SpillStore,
+    /** The store is full of what these clients have pinned. Names of the raylet's own may be among them. */
+    askToCollect: (clients: readonly string[]) => void,
     /** The cluster has given the node up. */
     private readonly isDead: (nodeId: string) => boolean,
   ) {
     this.table = new ObjectTableCore({ capacity: arena.capacity });
+    this.spiller = new Spiller(env, this.table, arena, spillStore, {
+      follow: (effects) => this.follow(effects),
+      refused: (objectId, error) => this.tell(objectId, error),
+      collectGarbage: () => askToCollect(this.table.pinHolders()),
+    });
     env.metrics.gauge("tray_object_store_used_bytes", () => this.usedBytes);
     env.metrics.gauge("tray_object_store_capacity_bytes", () => this.capacity);
   }
@@ -68,25 +97,37 @@ export class ObjectService implements BulkSource {
   get usedBytes(): number {
     return this.table.usage().usedBytes;
   }
+  /** Of objects whose bytes are in the spill store. */
+  get spilledBytes(): number {
+    return this.spiller.core.usage().spilledBytes;
+  }
   /** Measured over all pulls; 0 = none yet. */
   get bandwidthBytesPerMs(): number {
     return this.pulledMs > 0 ? this.pulledBytes / this.pulledMs : 0;
   }
   has(objectId: string): boolean {
-    return this.table.has(objectId);
+    return this.spiller.core.has(objectId);
   }
   usage(): ReturnType<ObjectTableCore["usage"]> {
     return this.table.usage();
   }
+  /** Blocks of the arena and what is on disk only. O(objects). */
   list(): ReturnType<ObjectTableCore["list"]> {
-    return this.table.list();
+    return this.spiller.core.list();
+  }
+  /** Throws when an invariant of the table or of what is spilled does not hold. For tests and simulations. */
+  check(): void {
+    this.spiller.core.check();
   }
 
-  /** Answers when there is room. @throws OBJECT_STORE_FULL larger than the arena. @throws RESOURCE_EXHAUSTED too many wait. */
+  /**
+   * Answers when there is room. @throws OBJECT_STORE_FULL larger than the arena. @throws RESOURCE_EXHAUSTED too many wait.
+   * @throws OUT_OF_DISK the arena is full and the disk takes no more.
+   */
   async create(objectId: string, size: number, owner: Address | undefined, client: string, signal: AbortSignal): Promise<CreateObjectReply> {
     for (;;) {
       signal.throwIfAborted();
-      const { outcome, effects } = this.table.create({ objectId, size, creator: client, owner: ownerOf(owner), kind: "primary" }, this.nowMs);
+      const { outcome, effects } = this.spiller.core.create({ objectId, size, creator: client, owner: ownerOf(owner), kind: "primary" }, this.nowMs);
       this.follow(effects);
       switch (outcome.kind) {
         case "created":
@@ -94,6 +135,8 @@ export class ObjectService implements BulkSource {
         case "exists":
           if (outcome.state === "sealed") return { offset: outcome.offset, exists: true };
           break; // another attempt of the same task writes it, or it is being pulled: wait for how that ends
+        case "spilled":
+          return { offset: 0, exists: true };
         case "queued":
           break;
         case "tooLarge":
@@ -117,7 +160,9 @@ export class ObjectService implements BulkSource {
     const { outcome, effects } = this.table.seal(objectId, client, this.nowMs);
     this.follow(effects);
     this.tell(objectId);
-    if (outcome.kind === "gone") throw new TrayError("NOT_FOUND", `object ${objectId} was deleted before it was sealed`);
+    // A repeated seal may find that the object has left the arena meanwhile.
+    if (outcome.kind === "gone" && !this.spiller.core.isStored(objectId))
+      throw new TrayError("NOT_FOUND", `object ${objectId} was deleted before it was sealed`);
   }
 
   /** Pins the object for `client`, after fetching a copy if need be. */
@@ -148,14 +193,16 @@ export class ObjectService implements BulkSource {
   ): Promise<GetObjectReply> {
     for (;;) {
       signal.throwIfAborted();
-      const pin = this.table.pin(objectId, client, this.nowMs);
+      const pin = this.spiller.core.pin(objectId, client, this.nowMs);
       if (pin.kind === "pinned") return found(pin.offset, pin.size, false);
       if (pin.kind === "creating" && !this.pulls.has(objectId)) {
         await this.changed(objectId, signal, () => undefined);
         continue;
       }
-      const outcome = await this.pulled(objectId, locations, owner, client, signal);
-      if (outcome.kind === "pulled") return found(outcome.offset, outcome.size, true);
+      const onDisk = pin.kind === "spilled";
+      const outcome = await this.pulled(objectId, onDisk ? pin.size : locations?.size, onDisk ? undefined : locations, owner, client, signal);
+      if (outcome.kind === "pulled") return found(outcome.offset, outcome.size, outcome.isNewCopy);
+      if (outcome.kind === "failed") throw outcome.error;
       if (outcome.kind === "missing") return { found: false, offset: 0, size: 0, pulled: false, missingNodeIds: [...outcome.nodeIds] };
     }
   }
@@ -174,7 +221,7 @@ export class ObjectService implements BulkSource {
   delete(objectIds: readonly string[]): void {
     for (const objectId of objectIds) {
       this.pulls.get(objectId)?.abort.abort(new TrayError("NOT_FOUND", `object ${objectId} was deleted`));
-      this.follow(this.table.delete(objectId, this.nowMs).effects);
+      this.follow(this.spiller.core.delete(objectId, this.nowMs).effects);
       this.tell(objectId);
     }
   }
@@ -191,8 +238,8 @@ export class ObjectService implements BulkSource {
   /** What `client` made for others and is not deleted: objects by their owner's endpoint. */
   madeBy(client: string): Map<string, { readonly owner: Address; readonly objectIds: string[] }> {
     const made = new Map<string, { owner: Address; objectIds: string[] }>();
-    for (const { objectId, creator, state, owner, deleted } of this.table.list()) {
-      if (creator !== client || owner.workerId === client || state !== "sealed" || deleted) continue;
+    for (const { objectId, creator, state, owner, deleted } of this.list()) {
+      if (creator !== client || owner.workerId === client || state === "creating" || deleted) continue;
       const { workerId, address, nodeId } = owner as LocalOwner;
       const known = made.get(address);
       if (known === undefined) made.set(address, { owner: { workerId, nodeId, endpoint: address }, objectIds: [objectId] });
@@ -203,31 +250,28 @@ export class ObjectService implements BulkSource {
 
   /** Nobody can ever ask for these objects again. */
   ownerDied(workerId: string): void {
-    this.delete(this.table.ownedBy(workerId));
+    this.deleteWhere((info) => info.owner.workerId === workerId);
   }
   nodeDied(nodeId: string): void {
-    this.delete(
-      this.table
-        .list()
-        .filter((info) => (info.owner as LocalOwner).nodeId === nodeId && !info.deleted)
-        .map((info) => info.objectId),
-    );
+    this.deleteWhere((info) => (info.owner as LocalOwner).nodeId === nodeId);
   }
   /** The objects of a job that is over. Ids begin with their job's. */
   jobFinished(jobId: string): void {
+    this.deleteWhere((info) => info.objectId.startsWith(jobId));
+  }
+  private deleteWhere(matches: (info: ObjectInfo) => boolean): void {
     this.delete(
-      this.table
-        .list()
-        .filter((info) => info.objectId.startsWith(jobId) && !info.deleted)
+      this.list()
+        .filter((info) => !info.deleted && matches(info))
         .map((info) => info.objectId),
     );
   }
 
-  /** BulkSource: another raylet fetches a copy. */
+  /** BulkSource: another raylet fetches a copy. What is only on disk is read from there and does not come into the arena. */
   open(objectId: string, peer: string): BulkReadable | undefined {
     const holder = `bulk:${peer}:${++this.bulkReaders}`;
     const pin = this.table.pin(objectId, holder, this.nowMs);
-    if (pin.kind !== "pinned") return undefined;
+    if (pin.kind !== "pinned") return this.spiller.open(objectId);
     return {
       size: pin.size,
       read: (offset, length) => this.arena.write(pin.offset + offset, Math.min(length, pin.size - offset)),
@@ -235,17 +279,22 @@ export class ObjectService implements BulkSource {
     };
   }
 
-  close(): void {
-    for (const pull of this.pulls.values()) pull.abort.abort(new TrayError("UNAVAILABLE", "the node shuts down"));
+  /** Resolves when nothing touches the arena any more, and nothing is left on disk. */
+  async close(): Promise<void> {
+    const pulls = [...this.pulls.values()];
+    for (const pull of pulls) pull.abort.abort(new TrayError("UNAVAILABLE", "the node shuts down"));
+    await Promise.all(pulls.map((pull) => pull.done.promise));
+    await this.spiller.close();
   }
 
   private get nowMs(): number {
     return this.env.clock.now();
   }
 
-  /** B1. Joins the pull of this object, or begins it. */
+  /** B1. Joins the fetch of this object, or begins it. Without `locations`: from disk. */
   private async pulled(
     objectId: string,
+    size: number | undefined,
     locations: ObjectLocations | undefined,
     owner: Address | undefined,
     client: string,
@@ -253,13 +302,14 @@ export class ObjectService implements BulkSource {
   ): Promise<PullOutcome> {
     let pull = this.pulls.get(objectId);
     if (pull === undefined) {
-      const nodes = (locations?.nodes ?? []).filter((node) => node.nodeId !== this.env.node.nodeId);
-      const here = (locations?.nodes ?? []).filter((node) => node.nodeId === this.env.node.nodeId).map((node) => node.nodeId);
-      if (locations === undefined || nodes.length === 0) return { kind: "missing", nodeIds: here };
+      const source: Source = this.spiller.core.isStored(objectId) ? { kind: "disk" } : this.elsewhere(locations);
+      if (size === undefined || (source.kind === "nodes" && source.nodes.length === 0)) {
+        return { kind: "missing", nodeIds: source.kind === "nodes" ? source.here : [] };
+      }
       pull = { done: deferred<PullOutcome>(), readers: [], abort: new AbortController(), sealed: false };
       this.pulls.set(objectId, pull);
       const begun = pull;
-      void this.fetch(objectId, locations.size, nodes, here, owner, begun).then((outcome) => {
+      void this.fetch(objectId, size, source, owner, begun).then((outcome) => {
         this.pulls.delete(objectId);
         begun.done.resolve(outcome);
         this.tell(objectId);
@@ -283,20 +333,28 @@ export class ObjectService implements BulkSource {
     return outcome;
   }
 
-  /** Makes room, then tries one source after the other. Never rejects. */
-  private async fetch(
-    objectId: string,
-    size: number,
-    nodes: readonly NodeAddress[],
-    missing: string[],
-    owner: Address | undefined,
-    pull: Pull,
-  ): Promise<PullOutcome> {
+  private elsewhere(locations: ObjectLocations | undefined): Source {
+    const all = locations?.nodes ?? [];
+    const self = this.env.node.nodeId;
+    return {
+      kind: "nodes",
+      nodes: all.filter((node) => node.nodeId !== self),
+      here: all.filter((node) => node.nodeId === self).map((node) => node.nodeId),
+    };
+  }
+
+  /** Makes room, fills it, seals it. Never rejects. */
+  private async fetch(objectId: string, size: number, source: Source, owner: Address | undefined, pull: Pull): Promise<PullOutcome> {
+    const missing = source.kind === "nodes" ? source.here : [];
     try {
       const offset = await this.roomForCopy(objectId, size, owner, pull.abort.signal);
       if (offset === undefined) return { kind: "retry" }; // somebody else made it meanwhile: look again
-      const startMs = this.nowMs;
-      if (!(await this.pullFromAny(objectId, rotated(nodes, this.env.random.next()), this.arena.write(offset, size), missing, pull.abort.signal))) {
+      if (source.kind === "disk") {
+        if (!(await this.restored(objectId, offset, size, pull.abort.signal))) {
+          this.follow(this.table.abort(objectId, puller, this.nowMs));
+          return { kind: "retry" }; // deleted meanwhile, or lost here: look elsewhere
+        }
+      } else if (!(await this.copied(objectId, offset, size, source.nodes, missing, pull.abort.signal))) {
         this.follow(this.table.abort(objectId, puller, this.nowMs));
         return { kind: "missing", nodeIds: missing };
       }
@@ -304,14 +362,41 @@ export class ObjectService implements BulkSource {
       this.follow(effects);
       if (outcome.kind === "gone") return { kind: "missing", nodeIds: [] };
       pull.sealed = true;
-      this.pulledBytes = this.pulledBytes * 0.8 + size;
-      this.pulledMs = this.pulledMs * 0.8 + Math.max(0.01, this.nowMs - startMs);
-      this.env.metrics.count("tray_object_store_pulled_bytes_total", {}, size);
-      return { kind: "pulled", offset: outcome.offset, size: outcome.size };
+      return { kind: "pulled", offset: outcome.offset, size: outcome.size, isNewCopy: source.kind === "nodes" };
     } catch (error) {
       this.follow(this.table.abort(objectId, puller, this.nowMs));
       if (!pull.abort.signal.aborted) this.env.logger.warn("an object cannot be fetched", { objectId, error: messageOf(error) });
-      return { kind: "missing", nodeIds: missing };
+      else return { kind: "missing", nodeIds: missing };
+      const noRoom = isTrayError(error, "OUT_OF_DISK") || isTrayError(error, "OBJECT_STORE_FULL");
+      return noRoom ? { kind: "failed", error } : { kind: "missing", nodeIds: missing }; // B6
+    }
+  }
+
+  private async copied(
+    objectId: string,
+    offset: number,
+    size: number,
+    nodes: readonly NodeAddress[],
+    missing: string[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const startMs = this.nowMs;
+    if (!(await this.pullFromAny(objectId, rotated(nodes, this.env.random.next()), this.arena.write(offset, size), missing, signal))) return false;
+    this.pulledBytes = this.pulledBytes * 0.8 + size;
+    this.pulledMs = this.pulledMs * 0.8 + Math.max(0.01, this.nowMs - startMs);
+    this.env.metrics.count("tray_object_store_pulled_bytes_total", {}, size);
+    return true;
+  }
+
+  /** The block at `offset` is ours. False when the disk has the object no more. */
+  private async restored(objectId: string, offset: number, size: number, signal: AbortSignal): Promise<boolean> {
+    const read = this.spiller.core.openRead(objectId);
+    if (read === undefined) return false;
+    try {
+      return read.size === size && (await this.spiller.restore(read.spillId, offset, size, signal));
+    } finally {
+      this.spiller.core.closeRead(read.spillId);
+      this.spiller.kick();
     }
   }
 
@@ -351,7 +436,8 @@ export class ObjectService implements BulkSource {
   private async roomForCopy(objectId: string, size: number, owner: Address | undefined, signal: AbortSignal): Promise<number | undefined> {
     for (;;) {
       signal.throwIfAborted();
-      const { outcome, effects } = this.table.create({ objectId, size, creator: puller, owner: ownerOf(owner), kind: "secondary" }, this.nowMs);
+      const request = { objectId, size, creator: puller, owner: ownerOf(owner), kind: "secondary" } as const;
+      const { outcome, effects } = this.spiller.core.create(request, this.nowMs);
       this.follow(effects);
       if (outcome.kind === "created") return outcome.offset;
       if (outcome.kind === "exists") return undefined;
@@ -360,7 +446,7 @@ export class ObjectService implements BulkSource {
     }
   }
 
-  /** Resolves when something about the object changed; rejects when `signal` aborts, after `giveUp`. */
+  /** Resolves when something about the object changed; rejects, after `giveUp`, when it was refused room and when `signal` aborts. */
   private changed(objectId: string, signal: AbortSignal, giveUp: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       const waiters = this.waiters.get(objectId) ?? new Set();
@@ -370,9 +456,11 @@ export class ObjectService implements BulkSource {
         if (waiters.size === 0 && this.waiters.get(objectId) === waiters) this.waiters.delete(objectId);
         signal.removeEventListener("abort", aborted);
       };
-      const wake = (): void => {
+      const wake = (refusal?: TrayError): void => {
         stop();
-        resolve();
+        if (refusal === undefined) return resolve();
+        giveUp();
+        reject(refusal);
       };
       const aborted = (): void => {
         stop();
@@ -384,8 +472,8 @@ export class ObjectService implements BulkSource {
     });
   }
 
-  private tell(objectId: string): void {
-    for (const wake of [...(this.waiters.get(objectId) ?? [])]) wake();
+  private tell(objectId: string, refusal?: TrayError): void {
+    for (const wake of [...(this.waiters.get(objectId) ?? [])]) wake(refusal);
   }
 
   private follow({ granted, evicted, superseded }: TableEffects): void {
@@ -393,6 +481,7 @@ export class ObjectService implements BulkSource {
     for (const { objectId } of superseded) this.tell(objectId);
     // Owners learn that a cached copy is gone when somebody asks for it in vain (missing_node_ids).
     if (evicted.length > 0) this.env.metrics.count("tray_object_store_evicted_total", {}, evicted.length);
+    this.spiller.kick();
   }
 }
 

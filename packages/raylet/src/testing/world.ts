@@ -1,7 +1,7 @@
 // A small world around raylets for their tests: a network in memory, a GCS that records, workers and owners that answer.
 import { deferred, type Logger, Metrics, SeededRandom, SimClock, silentLogger, TrayError } from "@tray/common";
 import { defaultSystemConfig, type SystemConfig } from "@tray/config";
-import { MemoryArena, MemoryBulkNetwork } from "@tray/object-store";
+import { MemoryArena, MemoryBulkNetwork, MemorySpillStore } from "@tray/object-store";
 import {
   type ActorCreated,
   type ActorCreationFailed,
@@ -230,6 +230,7 @@ export class TestNode {
   ended: string | undefined;
   readonly livePids = new Set<number>();
   readonly arena: MemoryArena;
+  readonly spill: MemorySpillStore;
 
   constructor(
     readonly world: World,
@@ -240,6 +241,7 @@ export class TestNode {
     this.host = name;
     this.nodeId = world.random.hex(16);
     this.arena = new MemoryArena(1024 * 1024);
+    this.spill = new MemorySpillStore({ clock: world.clock });
     const spawner: WorkerSpawner = {
       spawn: (launch) => {
         const worker = new FakeWorker(this, launch);
@@ -269,6 +271,7 @@ export class TestNode {
       listen: `${name}:1`,
       gcsAddress: world.gcsAddress,
       arena: this.arena,
+      spill: this.spill,
       bulk: {
         client: world.bulk.client(`${name}:2`),
         serve: (source) => {

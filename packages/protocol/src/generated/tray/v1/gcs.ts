@@ -79,6 +79,8 @@ export interface Heartbeat {
   idleSinceWallMs: number;
   /** measured transfer rate, 0 = unknown */
   bandwidthBytesPerMs: number;
+  /** bytes on disk */
+  objectStoreSpilled: number;
 }
 
 /** What waits on a node, by shape. */
@@ -415,6 +417,7 @@ export interface NodeStatus {
   objectStoreUsed: number;
   idleSinceWallMs: number;
   lastHeartbeatWallMs: number;
+  objectStoreSpilled: number;
 }
 
 export interface Demand {
@@ -1048,6 +1051,7 @@ function createBaseHeartbeat(): Heartbeat {
     objectStoreUsed: 0,
     idleSinceWallMs: 0,
     bandwidthBytesPerMs: 0,
+    objectStoreSpilled: 0,
   };
 }
 
@@ -1082,6 +1086,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     if (message.bandwidthBytesPerMs !== 0) {
       writer.uint32(81).double(message.bandwidthBytesPerMs);
+    }
+    if (message.objectStoreSpilled !== 0) {
+      writer.uint32(89).double(message.objectStoreSpilled);
     }
     return writer;
   },
@@ -1179,6 +1186,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.bandwidthBytesPerMs = reader.double();
             continue;
           }
+          case 11: {
+            if (tag !== 89) {
+              break;
+            }
+
+            message.objectStoreSpilled = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1208,6 +1223,7 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     message.objectStoreUsed = object.objectStoreUsed ?? 0;
     message.idleSinceWallMs = object.idleSinceWallMs ?? 0;
     message.bandwidthBytesPerMs = object.bandwidthBytesPerMs ?? 0;
+    message.objectStoreSpilled = object.objectStoreSpilled ?? 0;
     return message;
   },
 };
@@ -4996,6 +5012,7 @@ function createBaseNodeStatus(): NodeStatus {
     objectStoreUsed: 0,
     idleSinceWallMs: 0,
     lastHeartbeatWallMs: 0,
+    objectStoreSpilled: 0,
   };
 }
 
@@ -5027,6 +5044,9 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     }
     if (message.lastHeartbeatWallMs !== 0) {
       writer.uint32(73).double(message.lastHeartbeatWallMs);
+    }
+    if (message.objectStoreSpilled !== 0) {
+      writer.uint32(81).double(message.objectStoreSpilled);
     }
     return writer;
   },
@@ -5116,6 +5136,14 @@ export const NodeStatus: MessageFns<NodeStatus> = {
             message.lastHeartbeatWallMs = reader.double();
             continue;
           }
+          case 10: {
+            if (tag !== 81) {
+              break;
+            }
+
+            message.objectStoreSpilled = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5144,6 +5172,7 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     message.objectStoreUsed = object.objectStoreUsed ?? 0;
     message.idleSinceWallMs = object.idleSinceWallMs ?? 0;
     message.lastHeartbeatWallMs = object.lastHeartbeatWallMs ?? 0;
+    message.objectStoreSpilled = object.objectStoreSpilled ?? 0;
     return message;
   },
 };

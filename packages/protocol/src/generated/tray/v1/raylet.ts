@@ -218,6 +218,7 @@ export interface RayletStatus {
   load: ClassLoad[];
   objectStoreUsed: number;
   objectStoreCapacity: number;
+  objectStoreSpilled: number;
 }
 
 export interface ListObjectsRequest {
@@ -2441,7 +2442,15 @@ export const DeleteObjects: MessageFns<DeleteObjects> = {
 };
 
 function createBaseRayletStatus(): RayletStatus {
-  return { node: undefined, available: undefined, workers: [], load: [], objectStoreUsed: 0, objectStoreCapacity: 0 };
+  return {
+    node: undefined,
+    available: undefined,
+    workers: [],
+    load: [],
+    objectStoreUsed: 0,
+    objectStoreCapacity: 0,
+    objectStoreSpilled: 0,
+  };
 }
 
 export const RayletStatus: MessageFns<RayletStatus> = {
@@ -2463,6 +2472,9 @@ export const RayletStatus: MessageFns<RayletStatus> = {
     }
     if (message.objectStoreCapacity !== 0) {
       writer.uint32(49).double(message.objectStoreCapacity);
+    }
+    if (message.objectStoreSpilled !== 0) {
+      writer.uint32(57).double(message.objectStoreSpilled);
     }
     return writer;
   },
@@ -2528,6 +2540,14 @@ export const RayletStatus: MessageFns<RayletStatus> = {
             message.objectStoreCapacity = reader.double();
             continue;
           }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.objectStoreSpilled = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2553,6 +2573,7 @@ export const RayletStatus: MessageFns<RayletStatus> = {
     message.load = object.load?.map((e) => ClassLoad.fromPartial(e)) || [];
     message.objectStoreUsed = object.objectStoreUsed ?? 0;
     message.objectStoreCapacity = object.objectStoreCapacity ?? 0;
+    message.objectStoreSpilled = object.objectStoreSpilled ?? 0;
     return message;
   },
 };
