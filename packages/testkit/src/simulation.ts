@@ -49,7 +49,12 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
   const machineCount = 1 + randomInt(random, 4);
   const profile = drawProfile(random.fork(), machineCount);
   const lost = profile.kinds.includes("lost-calls") ? lostCalls(random.fork()) : undefined;
-  const config: Partial<SystemConfig> = { workersPrestart: random.next() < 0.5 ? 0 : 1, workerIdleTimeout: random.next() < 0.3 ? 1000 : 60_000 };
+  const spills = new SeededRandom(seed * 7_919 + 3).next() < 0.5; // of its own, so that it changes nothing else of the seed
+  const config: Partial<SystemConfig> = {
+    workersPrestart: random.next() < 0.5 ? 0 : 1,
+    workerIdleTimeout: random.next() < 0.3 ? 1000 : 60_000,
+    ...(spills ? { objectSpillingThreshold: 0.02, minSpillingSize: 1 } : {}),
+  };
   const cluster = new SimCluster({
     seed,
     config,
@@ -234,6 +239,7 @@ function left(cluster: SimCluster): string[] {
     if (JSON.stringify(raylet.ledger.available) !== JSON.stringify(raylet.ledger.total))
       out.push(`${name}: available ${JSON.stringify(raylet.ledger.available)}`);
     if (raylet.objects.usedBytes > 0) out.push(`${name}: ${raylet.objects.usedBytes} bytes of objects`);
+    if (raylet.objects.spilledBytes > 0) out.push(`${name}: ${raylet.objects.spilledBytes} spilled bytes`);
     if ([...raylet.drivers.all()].length > 0) out.push(`${name}: drivers`);
   }
   return out;

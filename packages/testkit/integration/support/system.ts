@@ -1,7 +1,7 @@
 // What the machine itself knows of a cluster: its processes, its sockets, its shared memory. Nothing of tray's own is asked.
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { connect } from "node:net";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 
 /** In the environment of everything that a test cluster starts, so that what outlives it is found whatever it has become. */
 export const markVariable = "TRAY_INTEGRATION_CLUSTER";
@@ -68,7 +68,7 @@ export function residueBelow(dir: string): string[] {
     const stat = statSync(path, { throwIfNoEntry: false });
     if (stat === undefined || link(path) !== undefined) return [];
     if (stat.isDirectory()) return residueBelow(path);
-    return stat.isSocket() || basename(dir).startsWith("spill") ? [path] : [];
+    return stat.isSocket() || /\/(tray-)?spill/.test(dir) ? [path] : [];
   });
 }
 

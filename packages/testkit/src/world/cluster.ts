@@ -221,11 +221,12 @@ export class SimCluster {
   private checkDaemons(): void {
     for (const { node, alive } of this.machines) {
       if (node === undefined || !alive) continue;
-      const { ledger, leases, pool } = node.raylet;
+      const { ledger, leases, objects, pool } = node.raylet;
       try {
         ledger.check();
         leases.core.check();
         pool.core.check();
+        objects.check();
       } catch (error) {
         this.log.violated(`K6: ${node.process.host}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
       }

@@ -1,7 +1,7 @@
 // Machine: one simulated computer: a raylet at a time, its workers, its arena. A raylet that ended is followed by another one, as another node.
 import { defaultSystemConfig, type SystemConfig } from "@tray/config";
 import { startWorker } from "@tray/core-worker";
-import { MemoryArena, type MemoryBulkNetwork } from "@tray/object-store";
+import { MemoryArena, type MemoryBulkNetwork, MemorySpillStore } from "@tray/object-store";
 import { toFixedPoint, trayVersion } from "@tray/protocol";
 import { type ProcessExit, Raylet, type SpawnedProcess, type WorkerLaunch } from "@tray/raylet";
 import { Endpoint, type FaultPlan } from "@tray/rpc";
@@ -45,6 +45,8 @@ export interface SimNode {
   readonly lent: Set<string>;
 }
 
+/** Of seeds that spill: little enough that restored copies, too, must go again. */
+const smallArenaBytes = 256 * 1024;
 const arenaBytes = 4 * 2 ** 20;
 
 export class Machine {
@@ -72,7 +74,7 @@ export class Machine {
     this.lives++;
     const process = world.process("raylet", name, name, [/^this node cannot go on/, /could not be started/]);
     const nodeId = world.random.hex(16);
-    const arena = new MemoryArena(arenaBytes, `arena-${name}-${this.lives}`);
+    const arena = new MemoryArena((world.config.objectSpillingThreshold ?? 1) < 0.5 ? smallArenaBytes : arenaBytes, `arena-${name}-${this.lives}`);
     const workers = new Map<number, SimWorker>();
     let stop = (): void => undefined;
     const config = { ...defaultSystemConfig, workersPrestart: 0, ...world.config };
@@ -107,6 +109,7 @@ export class Machine {
       listen: `${name}:1`,
       gcsAddress: world.gcsAddress,
       arena,
+      spill: new MemorySpillStore({ clock: process.clock }),
       bulk: {
         client: world.bulk.client(bulkAddress),
         serve: (source) => {
