@@ -329,7 +329,7 @@ export class Raylet {
     // One that left in order had its answers confirmed before; else they may have been lost with it.
     const inOrder = exit.exitCode === 0 && exit.reason !== "crashed";
     if (!inOrder && exit.reason !== "job-ended")
-      for (const { owner, objectIds } of this.objects.madeBy(worker.workerId).values()) void this.copyReports.report(owner, objectIds);
+      for (const { owner, objectIds } of this.objects.newsOf(worker.workerId).values()) void this.copyReports.report(owner, objectIds);
     if (use?.kind === "lease") this.leases.workerGone(use.leaseId, exit);
     if (use?.kind === "actor") this.actors.departed(use.actorId, use.incarnation);
     if (!worker.registered) return; // nobody ever heard of it

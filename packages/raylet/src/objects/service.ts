@@ -55,6 +55,8 @@ type PullOutcome =
 /** The raylet's own name as creator of copies. Ids of clients are hex: no clash. */
 const puller = "pull";
 
+/** News of a copy has reached its owner after so long, or the owner is out of reach. */
+const newsMs = 60_000;
 const pullPauseMinMs = 20;
 const pullPauseMaxMs = 1_000;
 
@@ -235,11 +237,15 @@ export class ObjectService implements BulkSource {
     for (const objectId of outcome.cancelled) this.tell(objectId);
   }
 
-  /** What `client` made for others and is not deleted: objects by their owner's endpoint. */
-  madeBy(client: string): Map<string, { readonly owner: Address; readonly objectIds: string[] }> {
+  /**
+   * Copies of which only `client` may have known, by their owner's endpoint: what it made for others, and what was pulled of late, perhaps for it
+   * (whoever a copy is pulled for tells the owner).
+   */
+  newsOf(client: string): Map<string, { readonly owner: Address; readonly objectIds: string[] }> {
     const made = new Map<string, { owner: Address; objectIds: string[] }>();
-    for (const { objectId, creator, state, owner, deleted } of this.list()) {
-      if (creator !== client || owner.workerId === client || state === "creating" || deleted) continue;
+    for (const { objectId, creator, state, owner, deleted, createdMs } of this.list()) {
+      const isNews = creator === client || (creator === puller && this.nowMs - createdMs < newsMs);
+      if (!isNews || owner.workerId === client || state === "creating" || deleted) continue;
       const { workerId, address, nodeId } = owner as LocalOwner;
       const known = made.get(address);
       if (known === undefined) made.set(address, { owner: { workerId, nodeId, endpoint: address }, objectIds: [objectId] });
