@@ -14,7 +14,7 @@ await tray.get([spin.remote(1), spin.remote(1)]);
 
 const total = 500;
 const refs = Array.from({ length: total }, () => spin.remote(1));
-compute(3_000);
+compute(6_000);
 const startedMs = performance.now();
 const [done] = await tray.wait(refs, { numReturns: total, timeout: 0 });
 say("done", { done: done.length, total, lookedMs: Math.round(performance.now() - startedMs) });
