@@ -89,6 +89,7 @@ export const WorkerService = defineService("worker", {
   stealTasks: oneWay(task.StealTasks),
   cancelTask: oneWay(task.CancelTask),
   confirmReturns: oneWay(task.ConfirmReturns),
+  streamProgress: oneWay(task.StreamProgress),
   becomeActor: method(raylet.BecomeActorRequest, raylet.BecomeActorReply),
   exit: oneWay(raylet.ExitWorker),
 });
@@ -96,6 +97,7 @@ export const WorkerService = defineService("worker", {
 /** Served by submitters to the workers that run their tasks. */
 export const CallerService = defineService("caller", {
   tasksDone: oneWay(task.TasksDone),
+  itemsMade: oneWay(task.StreamItems),
 });
 
 /** Served by owners to borrowers. */

@@ -180,6 +180,7 @@ export class FakeWorker {
       stealTasks: () => undefined,
       cancelTask: () => undefined,
       confirmReturns: () => undefined,
+      streamProgress: () => undefined,
       becomeActor: ({ spec, incarnation }) => {
         this.actor = { actorId: spec?.actorId ?? "", incarnation };
         return {

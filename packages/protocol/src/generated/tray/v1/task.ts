@@ -39,7 +39,9 @@ export interface TaskTemplate {
   functionId: string;
   /** function or "Class.method" */
   name: string;
+  /** streaming: 1, the end of the stream */
   numReturns: number;
+  /** the function is a generator: its items are returns 1, 2, … */
   streaming: boolean;
   requirements:
     | Requirements
@@ -61,6 +63,8 @@ export interface TaskTemplate {
   workingDir: string;
   /** in the function table: error classes whose instances are retried; empty = none */
   retryClassesId: string;
+  /** streaming: the generator pauses at so many items that are not consumed; 0 = never */
+  backpressure: number;
 }
 
 /** One attempt of one task. */
@@ -76,6 +80,19 @@ export interface TaskPush {
   sequence: number;
   /** actor calls: the incarnation meant */
   incarnation: number;
+  /** streaming only */
+  stream: StreamStart | undefined;
+}
+
+/** Where an attempt of a streaming task takes up: what an earlier one delivered is passed over. */
+export interface StreamStart {
+  /** items 1 to this one are with the owner */
+  delivered: number;
+  consumed: number;
+  /** items among the delivered that are lost, to be made again */
+  wanted: number[];
+  /** end after this item: nobody wants more; 0 = to the end */
+  until: number;
 }
 
 /** A top-level reference argument. The submitter fills in what it knows; the worker resolves the rest with the owner. */
@@ -116,6 +133,7 @@ export interface TaskDone {
   number: number;
   attempt: number;
   outcome: TaskOutcome;
+  /** streaming: one, the number of items as 8 bytes (double, little-endian) */
   returns: TaskReturn[];
   error: ErrorInfo | undefined;
   durationUs: number;
@@ -134,6 +152,30 @@ export interface TasksDone {
   tasks: TaskDone[];
   /** the worker leaves after this (maxCalls, exitActor): push nothing more */
   workerExiting: boolean;
+}
+
+/** One item of a streaming task. Items of one attempt come in order, before the attempt's TaskDone. */
+export interface StreamItem {
+  number: number;
+  attempt: number;
+  /** the first item is 1: it is the object id's index */
+  index: number;
+  /** holding references: to be confirmed (StreamProgress) */
+  item: TaskReturn | undefined;
+}
+
+export interface StreamItems {
+  items: StreamItem[];
+}
+
+/** From the owner of a stream to its producer. */
+export interface StreamProgress {
+  number: number;
+  attempt: number;
+  /** so many items in all */
+  consumed: number;
+  /** items whose references are registered with their owners (decision 0004) */
+  confirmed: number[];
 }
 
 export interface ConfirmReturns {
@@ -181,6 +223,8 @@ export interface ActorSpec {
   methods: string[];
   maxPendingCalls: number;
   workingDir: string;
+  /** those of `methods` that are generators */
+  streamingMethods: string[];
 }
 
 export interface ActorSpec_ConcurrencyGroupsEntry {
@@ -231,6 +275,7 @@ function createBaseTaskTemplate(): TaskTemplate {
     timeoutMs: 0,
     workingDir: "",
     retryClassesId: "",
+    backpressure: 0,
   };
 }
 
@@ -286,6 +331,9 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
     }
     if (message.retryClassesId !== "") {
       writer.uint32(138).string(message.retryClassesId);
+    }
+    if (message.backpressure !== 0) {
+      writer.uint32(144).uint32(message.backpressure);
     }
     return writer;
   },
@@ -439,6 +487,14 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
             message.retryClassesId = reader.string();
             continue;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.backpressure = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -477,12 +533,22 @@ export const TaskTemplate: MessageFns<TaskTemplate> = {
     message.timeoutMs = object.timeoutMs ?? 0;
     message.workingDir = object.workingDir ?? "";
     message.retryClassesId = object.retryClassesId ?? "";
+    message.backpressure = object.backpressure ?? 0;
     return message;
   },
 };
 
 function createBaseTaskPush(): TaskPush {
-  return { number: 0, templateId: 0, attempt: 0, args: Buffer.alloc(0), refs: [], sequence: 0, incarnation: 0 };
+  return {
+    number: 0,
+    templateId: 0,
+    attempt: 0,
+    args: Buffer.alloc(0),
+    refs: [],
+    sequence: 0,
+    incarnation: 0,
+    stream: undefined,
+  };
 }
 
 export const TaskPush: MessageFns<TaskPush> = {
@@ -507,6 +573,9 @@ export const TaskPush: MessageFns<TaskPush> = {
     }
     if (message.incarnation !== 0) {
       writer.uint32(56).uint32(message.incarnation);
+    }
+    if (message.stream !== undefined) {
+      StreamStart.encode(message.stream, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -580,6 +649,14 @@ export const TaskPush: MessageFns<TaskPush> = {
             message.incarnation = reader.uint32();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.stream = StreamStart.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -604,6 +681,114 @@ export const TaskPush: MessageFns<TaskPush> = {
     message.refs = object.refs?.map((e) => RefArg.fromPartial(e)) || [];
     message.sequence = object.sequence ?? 0;
     message.incarnation = object.incarnation ?? 0;
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? StreamStart.fromPartial(object.stream)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseStreamStart(): StreamStart {
+  return { delivered: 0, consumed: 0, wanted: [], until: 0 };
+}
+
+export const StreamStart: MessageFns<StreamStart> = {
+  encode(message: StreamStart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.delivered !== 0) {
+      writer.uint32(8).uint32(message.delivered);
+    }
+    if (message.consumed !== 0) {
+      writer.uint32(16).uint32(message.consumed);
+    }
+    if (message.wanted.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.wanted) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.until !== 0) {
+      writer.uint32(32).uint32(message.until);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamStart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamStart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.delivered = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.consumed = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.wanted.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.wanted.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.until = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamStart>): StreamStart {
+    return StreamStart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StreamStart>): StreamStart {
+    const message = createBaseStreamStart();
+    message.delivered = object.delivered ?? 0;
+    message.consumed = object.consumed ?? 0;
+    message.wanted = object.wanted?.map((e) => e) || [];
+    message.until = object.until ?? 0;
     return message;
   },
 };
@@ -1253,6 +1438,259 @@ export const TasksDone: MessageFns<TasksDone> = {
   },
 };
 
+function createBaseStreamItem(): StreamItem {
+  return { number: 0, attempt: 0, index: 0, item: undefined };
+}
+
+export const StreamItem: MessageFns<StreamItem> = {
+  encode(message: StreamItem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(9).double(message.number);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(16).uint32(message.attempt);
+    }
+    if (message.index !== 0) {
+      writer.uint32(24).uint32(message.index);
+    }
+    if (message.item !== undefined) {
+      TaskReturn.encode(message.item, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamItem {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamItem();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.number = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.index = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.item = TaskReturn.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamItem>): StreamItem {
+    return StreamItem.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StreamItem>): StreamItem {
+    const message = createBaseStreamItem();
+    message.number = object.number ?? 0;
+    message.attempt = object.attempt ?? 0;
+    message.index = object.index ?? 0;
+    message.item = (object.item !== undefined && object.item !== null)
+      ? TaskReturn.fromPartial(object.item)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseStreamItems(): StreamItems {
+  return { items: [] };
+}
+
+export const StreamItems: MessageFns<StreamItems> = {
+  encode(message: StreamItems, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.items) {
+      StreamItem.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamItems {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamItems();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.items.push(StreamItem.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamItems>): StreamItems {
+    return StreamItems.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StreamItems>): StreamItems {
+    const message = createBaseStreamItems();
+    message.items = object.items?.map((e) => StreamItem.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStreamProgress(): StreamProgress {
+  return { number: 0, attempt: 0, consumed: 0, confirmed: [] };
+}
+
+export const StreamProgress: MessageFns<StreamProgress> = {
+  encode(message: StreamProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(9).double(message.number);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(16).uint32(message.attempt);
+    }
+    if (message.consumed !== 0) {
+      writer.uint32(24).uint32(message.consumed);
+    }
+    if (message.confirmed.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.confirmed) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.number = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.consumed = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.confirmed.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.confirmed.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamProgress>): StreamProgress {
+    return StreamProgress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StreamProgress>): StreamProgress {
+    const message = createBaseStreamProgress();
+    message.number = object.number ?? 0;
+    message.attempt = object.attempt ?? 0;
+    message.consumed = object.consumed ?? 0;
+    message.confirmed = object.confirmed?.map((e) => e) || [];
+    return message;
+  },
+};
+
 function createBaseConfirmReturns(): ConfirmReturns {
   return { numbers: [] };
 }
@@ -1491,6 +1929,7 @@ function createBaseActorSpec(): ActorSpec {
     methods: [],
     maxPendingCalls: 0,
     workingDir: "",
+    streamingMethods: [],
   };
 }
 
@@ -1552,6 +1991,9 @@ export const ActorSpec: MessageFns<ActorSpec> = {
     }
     if (message.workingDir !== "") {
       writer.uint32(154).string(message.workingDir);
+    }
+    for (const v of message.streamingMethods) {
+      writer.uint32(162).string(v!);
     }
     return writer;
   },
@@ -1724,6 +2166,14 @@ export const ActorSpec: MessageFns<ActorSpec> = {
             message.workingDir = reader.string();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.streamingMethods.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1772,6 +2222,7 @@ export const ActorSpec: MessageFns<ActorSpec> = {
     message.methods = object.methods?.map((e) => e) || [];
     message.maxPendingCalls = object.maxPendingCalls ?? 0;
     message.workingDir = object.workingDir ?? "";
+    message.streamingMethods = object.streamingMethods?.map((e) => e) || [];
     return message;
   },
 };
