@@ -9,10 +9,20 @@ export { ExitActorSignal, fromCaller, publicError, refusalOf, withoutCallers } f
 export { extensions, type RemoteFactory } from "./front/extensions.js";
 export { type FirstWord, type IoTask, type IoThread, type IoThreadData, sayFirstWord, startIoThread } from "./front/io-thread-host.js";
 export { isObjectRef, ObjectRef } from "./front/object-ref.js";
+export { isObjectRefGenerator, ObjectRefGenerator } from "./front/object-ref-generator.js";
 export type { ActorOptions, MethodOptions, NodeAffinity, TaskOptions } from "./front/options.js";
 export { RemoteFunctionCore, rememberFunction, remoteFunctionBrand } from "./front/remote-function.js";
 export { type Connection, Runtime } from "./front/runtime.js";
 export { type ChannelPorts, ThreadChannel } from "./thread/channel.js";
 export { RecordReader } from "./thread/record.js";
 export { type ActorCreation, dispatchToCore, outcomes, type ReturnValue, type TemplateOptions, type ToCore, ToCoreSender } from "./thread/to-core.js";
-export { dispatchToUser, type ExecActor, type ExecTemplate, type Failure, type Located, type ToUser, ToUserSender } from "./thread/to-user.js";
+export {
+  dispatchToUser,
+  type ExecActor,
+  type ExecTemplate,
+  type Failure,
+  type Located,
+  type StreamResume,
+  type ToUser,
+  ToUserSender,
+} from "./thread/to-user.js";

@@ -60,6 +60,8 @@ function begin(options: InitOptions): { thread: UserThread; finish: (word: First
     execute: neverInDriver,
     becomeActor: neverInDriver,
     cancelExec: neverInDriver,
+    resumeStream: neverInDriver,
+    consumed: neverInDriver,
   };
   const thread = startUserThread(`${bundleDir()}/io-thread.cjs`, task as unknown as Parameters<typeof startUserThread>[1], user, () => undefined);
   return {

@@ -14,14 +14,16 @@ import {
   fromCaller,
   handleStateOf,
   isObjectRef,
+  isObjectRefGenerator,
   makeHandle,
   ObjectRef,
+  ObjectRefGenerator,
   refusalOf,
   type TaskOptions,
 } from "@tray/core-worker";
 import { connect, connectSync, disconnect, type InitOptions } from "./driver.js";
 import { connectOnce, currentLink, errors, isClass, makeActorClass, makeRemoteFunction, onFirstUse, runtime } from "./state.js";
-import type { ActorClass, ActorHandle, AnyClass, RemoteFunction } from "./types.js";
+import type { ActorClass, ActorHandle, AnyClass, DefaultReturns, RemoteFunction } from "./types.js";
 import { installWorkerMain } from "./worker-main.js";
 
 onFirstUse(connectSync);
@@ -58,7 +60,7 @@ export function remote<C extends AnyClass>(cls: C, options?: ActorOptions): Acto
 export function remote<A extends unknown[], R, const O extends TaskOptions = object>(
   fn: (...args: A) => R,
   options?: O,
-): RemoteFunction<A, R, O extends { numReturns: infer N } ? N : 1>;
+): RemoteFunction<A, R, O extends { numReturns: infer N } ? N : DefaultReturns<R>>;
 export function remote(target: Function, options: object = {}): unknown {
   try {
     if (typeof target !== "function") throw new TrayError("INVALID_ARGUMENT", `remote takes a function or a class, not ${typeof target}`);
@@ -104,10 +106,13 @@ export async function ready(actor: ActorHandle<unknown>, options: GetOptions = {
 export async function getActor<T = unknown>(name: string, namespace?: string): Promise<ActorHandle<T>> {
   try {
     const r = runtime();
-    const found = await r.call<{ actorId: string; className: string; methods: string[]; maxTaskRetries: number; owner: never }>("getActor", {
-      name,
-      namespace: namespace ?? r.currentNamespace,
-    });
+    const found = await r.call<{ actorId: string; className: string; methods: string[]; streams: string[]; maxTaskRetries: number; owner: never }>(
+      "getActor",
+      {
+        name,
+        namespace: namespace ?? r.currentNamespace,
+      },
+    );
     return makeHandle(r, 0, { ...found, maxPendingCalls: -1 }) as ActorHandle<T>;
   } catch (error) {
     throw fromCaller(error, getActor);
@@ -237,12 +242,15 @@ export async function* asCompleted<T>(refs: readonly ObjectRef<T>[]): AsyncGener
 }
 
 /**
- * Cancels the task that makes `ref`: queued, it never runs; running, its signal fires and its result is abandoned.
+ * Cancels the task that makes `ref`, or the items of a generator: queued, it never runs; running, its signal fires and its result is abandoned.
  * `force` [false] kills its worker; `recursive` [true] cancels what it submitted. `get` then throws TaskCancelledError, if it had not ended before.
  */
-export async function cancel(ref: ObjectRef<unknown>, options: { force?: boolean; recursive?: boolean } = {}): Promise<void> {
+export async function cancel(
+  ref: ObjectRef<unknown> | ObjectRefGenerator<unknown>,
+  options: { force?: boolean; recursive?: boolean } = {},
+): Promise<void> {
   try {
-    checkRefs([ref], "cancel");
+    if (!isObjectRefGenerator(ref)) checkRefs([ref], "cancel");
     const r = runtime();
     r.core.cancel(r.slotOf(ref), options.force ?? false, options.recursive ?? true);
   } catch (error) {
@@ -358,10 +366,10 @@ export const {
   VersionMismatchError,
 } = errors;
 
-export { ObjectRef, TrayError };
+export { ObjectRef, ObjectRefGenerator, TrayError };
 export type { ErrorCode, InitOptions };
 export type { ActorOptions, MethodOptions, NodeAffinity, TaskOptions } from "@tray/core-worker";
-export type { ActorClass, ActorHandle, ActorMethod, RefArgs, RemoteFunction, ReturnRef } from "./types.js";
+export type { ActorClass, ActorHandle, ActorMethod, DefaultReturns, RefArgs, RemoteFunction, ReturnRef } from "./types.js";
 export type { Duration, Size } from "@tray/common";
 
 function checkRefs(refs: readonly unknown[], what: string): void {

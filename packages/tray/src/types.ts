@@ -1,5 +1,5 @@
 // The types of the public API that are more than records.
-import type { ActorOptions, MethodOptions, ObjectRef, TaskOptions } from "@tray/core-worker";
+import type { ActorOptions, MethodOptions, ObjectRef, ObjectRefGenerator, TaskOptions } from "@tray/core-worker";
 
 /** A parameter of type P takes P or a reference to it (resolved before the function runs). */
 export type RefArgs<A extends readonly unknown[]> = { [K in keyof A]: A[K] | ObjectRef<A[K]> };
@@ -9,19 +9,27 @@ type Result<R> = Awaited<R>;
 // A mapped type keeps tuples only when it maps over a type parameter itself.
 type Refs<T extends readonly unknown[]> = { [K in keyof T]: ObjectRef<T[K]> };
 
-/** One reference; for `numReturns: n` as many as the function's array has. */
-export type ReturnRef<R, N = 1> = N extends 1
-  ? ObjectRef<Result<R>>
-  : N extends 0
-    ? undefined
-    : Result<R> extends readonly unknown[]
-      ? Refs<Result<R>>
-      : ObjectRef<unknown>[];
+/** What a generator yields, promises unwrapped. */
+type Item<R> = Result<R> extends AsyncIterable<infer T> | Iterable<infer T> ? Awaited<T> : unknown;
+
+/** Generators stream, if not told otherwise. (Wrapped in tuples: a function that never returns is no generator.) */
+export type DefaultReturns<R> = [R] extends [never] ? 1 : [R] extends [Generator | AsyncGenerator] ? (0 extends 1 & R ? 1 : "streaming") : 1;
+
+/** One reference; for `numReturns: n` as many as the function's array has; for "streaming" the references to the items as they are yielded. */
+export type ReturnRef<R, N = DefaultReturns<R>> = N extends "streaming"
+  ? ObjectRefGenerator<Item<R>>
+  : N extends 1
+    ? ObjectRef<Result<R>>
+    : N extends 0
+      ? undefined
+      : Result<R> extends readonly unknown[]
+        ? Refs<Result<R>>
+        : ObjectRef<unknown>[];
 
 type NumReturns<O, Before> = O extends { numReturns: infer N } ? N : Before;
 
 /** A function that runs elsewhere: see `remote`. */
-export interface RemoteFunction<A extends unknown[], R, N = 1> {
+export interface RemoteFunction<A extends unknown[], R, N = DefaultReturns<R>> {
   /** Submits a task. Synchronous; what happens remotely arrives by `get`. @throws SerializationError for arguments that cannot be shipped. */
   remote(...args: RefArgs<A>): ReturnRef<R, N>;
   /** The same function with other options (laid over those it has). */
@@ -41,7 +49,7 @@ export interface ActorClass<C extends AnyClass> {
 
 export type MethodNames<T> = { [M in keyof T]: T[M] extends (...args: never[]) => unknown ? M : never }[keyof T];
 
-export interface ActorMethod<F, N = 1> {
+export interface ActorMethod<F, N = F extends (...args: never[]) => infer R ? DefaultReturns<R> : 1> {
   remote(...args: F extends (...args: infer A) => unknown ? RefArgs<A> : never): F extends (...args: never[]) => infer R ? ReturnRef<R, N> : never;
   options<const O extends MethodOptions>(o: O): ActorMethod<F, NumReturns<O, N>>;
 }

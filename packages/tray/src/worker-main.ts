@@ -79,6 +79,8 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
       executor.becomeActor(execId, spec, args, refs);
     },
     cancelExec: (execId) => executor.cancelExec(execId),
+    resumeStream: (execId, resume) => executor.resumeStream(execId, resume),
+    consumed: (execId, count) => executor.consumed(execId, count),
   };
   const thread = startUserThread(
     `${bundleDir()}/io-thread.cjs`,

@@ -9,7 +9,7 @@
 //   X2. every execution begun is finished exactly once, whatever the user's code does, short of ending the process.
 //   X3. plain tasks run one at a time; an actor runs at most maxConcurrency calls (per group: the group's number), begun in order of arrival.
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Deque } from "@tray/common";
+import { Deque, type Timer } from "@tray/common";
 import {
   claimStates,
   type ExecActor,
@@ -22,9 +22,11 @@ import {
   refusalOf,
   type ReturnValue,
   type Runtime,
+  type StreamResume,
 } from "@tray/core-worker";
-import { taskIdOf } from "@tray/protocol";
+import { objectIdOf, taskIdOf } from "@tray/protocol";
 import { inspect } from "node:util";
+import { Streaming } from "./streaming.js";
 
 /** The task or call whose code runs. */
 export interface TaskContext {
@@ -50,6 +52,10 @@ interface Execution {
 /** An execution that was begun. What few tasks ask for (id, signal) is made when they do. */
 class Running implements TaskContext {
   finished = false;
+  /** The generator that it runs. */
+  streaming: Streaming | undefined;
+  /** Ends it when its generator does not return though it is cancelled. */
+  patience: Timer | undefined;
   private abortController: AbortController | undefined;
 
   constructor(
@@ -106,6 +112,8 @@ const noBytes = new Uint8Array(0);
 const noReturns: readonly ReturnValue[] = Object.freeze([]);
 /** Run-to-completion tasks hold the event loop at most this long before timers and I/O of user code get a turn. */
 const sliceMs = 10;
+/** A cancelled generator has so long to return; then its task counts as ended, whatever it still waits for. */
+const returnWithinMs = 1000;
 
 export class UserExecutor {
   private readonly blobs = new Map<string, Uint8Array>();
@@ -121,6 +129,8 @@ export class UserExecutor {
   private concurrent = false;
   private yielding = false;
   private readonly aborted = new Set<number>();
+  /** Where streaming executions take up after earlier attempts. */
+  private readonly resumes = new Map<number, StreamResume>();
 
   constructor(
     private readonly runtime: () => Runtime,
@@ -192,7 +202,24 @@ export class UserExecutor {
       return;
     }
     running.aborter.abort(publicError("TASK_CANCELLED", `task ${running.context.taskName} was cancelled`));
+    if (running.streaming !== undefined) {
+      if (running.streaming.stopped) return;
+      running.streaming.stop();
+      running.patience = this.runtime().clock.after(returnWithinMs, () => this.finish(running, outcomes.cancelled, noReturns, noBytes, ""));
+      return;
+    }
     this.finish(running, outcomes.cancelled, noReturns, noBytes, ""); // its promise is abandoned
+  }
+
+  /** A streaming task about to be executed takes up after an earlier attempt. */
+  resumeStream(execId: number, resume: StreamResume): void {
+    this.resumes.set(execId, resume);
+  }
+  consumed(execId: number, count: number): void {
+    const streaming = this.running.get(execId)?.streaming;
+    const resume = this.resumes.get(execId);
+    if (streaming !== undefined) streaming.consumed(count);
+    else if (resume !== undefined) this.resumes.set(execId, { ...resume, consumed: count }); // not begun yet
   }
 
   /** Something escaped from user code. Fails what runs. */
@@ -264,6 +291,7 @@ export class UserExecutor {
     const { execId, template, number, attempt } = execution;
     if (Atomics.compareExchange(this.claims, execution.claim, claimStates.free, claimStates.claimed) !== claimStates.free) {
       for (const ref of execution.refs) if (ref.kind === "stored") this.runtime().unpin(ref.pinId); // X1
+      this.resumes.delete(execId);
       return undefined;
     }
     const running = new Running(execId, template, number, attempt, this.actor?.spec.resources, this.runtime().clock.now());
@@ -358,6 +386,10 @@ export class UserExecutor {
 
   private succeeded(running: Running, value: unknown): void {
     if (running.finished) return;
+    if (running.template?.streaming === true) {
+      void this.stream(running, running.template, value);
+      return;
+    }
     try {
       const { numReturns } = running.template as ExecTemplate;
       if (numReturns === 1) {
@@ -374,6 +406,39 @@ export class UserExecutor {
       void this.storeAndFinish(running, numReturns === 1 ? [value] : numReturns === 0 ? [] : (value as unknown[]));
     } catch (error) {
       this.resultRefused(running, error);
+    }
+  }
+
+  private async stream(running: Running, template: ExecTemplate, generator: unknown): Promise<void> {
+    const { execId, taskId } = running.context;
+    const runtime = this.runtime();
+    const store = async (index: number, value: unknown): Promise<void> => {
+      const { size, held } = await runtime.storeReturn(execId, taskId, index, value);
+      runtime.core.yielded(execId, index, objectIdOf(taskId, index), { value: undefined, size, contained: held });
+    };
+    try {
+      const streaming = new Streaming(
+        template.name,
+        generator,
+        template.backpressure,
+        {
+          yielded: (index, value) => {
+            const inline = this.pack(value);
+            if (inline === undefined) return store(index, value);
+            runtime.core.yielded(execId, index, "", inline);
+            return undefined;
+          },
+          now: () => runtime.clock.now(),
+          turn: () => new Promise((resolve) => runtime.clock.endOfTurn(resolve)),
+        },
+        this.resumes.get(execId),
+      );
+      running.streaming = streaming;
+      await streaming.run();
+      if (streaming.stopped) this.finish(running, outcomes.cancelled, noReturns, noBytes, "");
+      else this.finish(running, outcomes.ok, [countOf(streaming)], noBytes, "");
+    } catch (error) {
+      this.failed(running, error);
     }
   }
 
@@ -413,8 +478,8 @@ export class UserExecutor {
   private failed(running: Running, error: unknown, message = `${running.taskName} threw ${describe(error)}`): void {
     if (running.finished) return;
     if (error instanceof ExitActorSignal) {
-      const nothing = this.pack(undefined) as ReturnValue;
-      this.finish(running, outcomes.exitActor, running.template?.numReturns === 0 ? noReturns : [nothing], noBytes, "");
+      const result = running.streaming === undefined ? (this.pack(undefined) as ReturnValue) : countOf(running.streaming);
+      this.finish(running, outcomes.exitActor, running.template?.numReturns === 0 ? noReturns : [result], noBytes, "");
       return;
     }
     const outcome = this.isRetried(running, error) ? outcomes.retryableError : outcomes.error;
@@ -434,6 +499,11 @@ export class UserExecutor {
     if (running.finished) return; // X2
     running.finished = true;
     const { execId } = running.context;
+    if (running.template?.streaming === true) {
+      running.patience?.cancel();
+      running.streaming?.stop(); // it may run on, unheard, after an error that escaped from elsewhere
+      this.resumes.delete(execId);
+    }
     this.running.delete(execId);
     const runtime = this.runtime();
     const durationUs = Math.max(1, Math.round((runtime.clock.now() - running.startedMs) * 1000));
@@ -477,6 +547,13 @@ export class UserExecutor {
       return runtime.flat(runtime.codec.serialize(plain, { held: [] }));
     }
   }
+}
+
+/** What a stream returns in the end: the number of its items. */
+function countOf({ count }: Streaming): ReturnValue {
+  const value = Buffer.alloc(8);
+  value.writeDoubleLE(count);
+  return { value, size: 8, contained: [] };
 }
 
 function isPromiseLike(value: unknown): value is PromiseLike<unknown> {

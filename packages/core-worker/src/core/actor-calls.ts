@@ -200,7 +200,9 @@ export class ActorCalls {
     callers.add(caller);
     const templates = newTemplates(session, tasks);
     const submitter = this.submitter();
-    session.client(WorkerService).pushTasks({ templates, tasks: tasks.map((task) => ({ ...submitter.toWire(task), incarnation })), leaseId: "" });
+    session
+      .client(WorkerService)
+      .pushTasks({ templates, tasks: tasks.map((task) => ({ ...submitter.toWire(task, session), incarnation })), leaseId: "" });
   }
 }
 

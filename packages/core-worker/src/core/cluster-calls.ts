@@ -39,6 +39,7 @@ function handleOf(info: ActorInfo): unknown {
     actorId: info.actorId,
     className: spec?.className ?? "",
     methods: spec?.methods ?? [],
+    streams: spec?.streamingMethods ?? [],
     maxTaskRetries: spec?.maxTaskRetries ?? 0,
     owner: spec?.owner,
   };

@@ -22,6 +22,8 @@ import {
   type RefInfo,
   type ResolveReply,
   type SchedulingStrategy,
+  type StreamItems,
+  type StreamProgress,
   SubscriberService,
   type TaskDone,
   taskPrefix,
@@ -106,6 +108,8 @@ export class CoreWorker implements ToCore {
   private readonly functionsPut = new Map<string, Promise<unknown>>();
   private job: CoreWorkerOptions["job"];
   private readonly writing = new Map<string, number>();
+  /** Results being written into the arena, by the execution that returns them. */
+  private readonly returning = new Map<string, number>();
   private bulkAddress = "";
   private arena: ArenaWriter | undefined;
   private closed = false;
@@ -123,6 +127,7 @@ export class CoreWorker implements ToCore {
         freed: (entry, state) => this.freed(entry, state),
         returned: (entry) => this.returned(entry),
         lineageEnded: (task) => this.submitter.forget(task),
+        streamDropped: (task, stream) => this.submitter.streamDropped(task, stream),
       },
       () => clock.now(),
     );
@@ -145,6 +150,8 @@ export class CoreWorker implements ToCore {
       cancelPushed: (task, force, recursive) =>
         (task.template.options.actorId === undefined ? this.leases : this.actors).cancelPushed(task, force, recursive),
       adoptContained: (contained) => contained.map((ref) => this.adoptRef(ref)),
+      progress: (session, number, attempt, consumed) => this.streamProgress(session, { number, attempt, consumed, confirmed: [] }),
+      discard: (objectId, node) => this.deletions.add(node, objectId),
       self: () => o.self,
     });
     this.leases = new Leases(this.peers, clock, logger, o.rayletAddress, () => this.submitter, this.answered, o.limits);
@@ -221,7 +228,8 @@ export class CoreWorker implements ToCore {
       functionId: options.functionId,
       name: options.name,
       numReturns: options.numReturns,
-      streaming: false,
+      streaming: options.streaming === true,
+      backpressure: options.backpressure ?? 0,
       requirements: options.actorId === undefined ? requirements : undefined,
       caller: this.o.self,
       actorId: options.actorId ?? "",
@@ -299,10 +307,17 @@ export class CoreWorker implements ToCore {
       entry.contained = held.length === 0 ? undefined : held;
       for (const inner of held) inner.containers++;
       this.writing.set(id, size);
-    } else owner = this.executor.callerOf(number) ?? owner;
+    } else {
+      owner = this.executor.callerOf(number) ?? owner;
+      this.returning.set(id, number);
+    }
     this.makeRoom(id, size, owner).then(
-      ({ offset, exists }) => this.o.user.reply(requestId, true, JSON.stringify({ objectId: id, offset, exists })),
+      ({ offset, exists }) => {
+        if (exists) this.returning.delete(id);
+        this.o.user.reply(requestId, true, JSON.stringify({ objectId: id, offset, exists }));
+      },
       (error: unknown) => {
+        this.returning.delete(id);
         this.putFailed(id, error);
         this.replyFailed(requestId, error);
       },
@@ -310,9 +325,12 @@ export class CoreWorker implements ToCore {
   }
 
   seal(requestId: number, objectId: string): void {
+    const execId = this.returning.get(objectId);
+    this.returning.delete(objectId);
     this.raylet.sealObject({ objectId, abort: false }, { timeoutMs: 0, retry: true }).then(
       () => {
         this.putStored(objectId);
+        if (execId !== undefined && !this.executor.runs(execId)) this.raylet.deleteObjects({ objectIds: [objectId] }); // nobody will be told of it
         this.o.user.reply(requestId, true, "{}");
       },
       (error: unknown) => {
@@ -349,6 +367,26 @@ export class CoreWorker implements ToCore {
   }
   finished(execId: number, outcome: number, durationUs: number, returns: readonly ReturnValue[], error: Uint8Array, errorMessage: string): void {
     this.executor.finished(execId, outcome, durationUs, returns, error, errorMessage);
+  }
+  yielded(execId: number, index: number, objectId: string, item: ReturnValue): void {
+    if (!this.executor.yielded(execId, index, item) && objectId !== "") this.raylet.deleteObjects({ objectIds: [objectId] });
+  }
+  nextItem(requestId: number, inTask: boolean, streamSlot: number, itemSlot: number): void {
+    const { task } = this.references.bySlot(streamSlot);
+    const stream = task?.stream;
+    if (task === undefined || stream === undefined) {
+      this.o.user.reply(requestId, true, "null");
+      return;
+    }
+    this.requests.nextItem(requestId, inTask, (taken) =>
+      this.submitter.takeItem(task, stream, {
+        take: (entry) => {
+          this.references.bind(itemSlot, entry);
+          taken(entry.index);
+        },
+        end: () => taken(undefined),
+      }),
+    );
   }
   cancel(slot: number, force: boolean, recursive: boolean): void {
     const { task } = this.references.bySlot(slot);
@@ -418,6 +456,27 @@ export class CoreWorker implements ToCore {
     else void settled.then(confirm).catch((error: unknown) => this.o.logger.debug("confirmation not sent", { error: messageOf(error) }));
   };
 
+  private itemsMade(session: Session, message: StreamItems): void {
+    for (const item of message.items) {
+      const task = this.submitter.get(item.number);
+      if (task !== undefined) this.submitter.itemMade(task, item);
+      if (item.item === undefined || item.item.contained.length === 0) continue;
+      const { number, attempt, index } = item;
+      const consumed = task?.stream?.consumed ?? 0;
+      const confirm = (): void => this.streamProgress(session, { number, attempt, consumed, confirmed: [index] });
+      const settled = this.registrar.settled();
+      if (settled === undefined) confirm();
+      else void settled.then(confirm).catch((error: unknown) => this.o.logger.debug("confirmation not sent", { error: messageOf(error) }));
+    }
+  }
+  private streamProgress(session: Session, progress: StreamProgress): void {
+    try {
+      session.client(WorkerService).streamProgress(progress);
+    } catch (error) {
+      this.o.logger.debug("a stream's producer is gone", { error: messageOf(error) }); // its loss is told elsewhere
+    }
+  }
+
   private registerActor(creation: ActorCreation, args: Uint8Array, refs: readonly ObjectEntry[]): void {
     const failed = refs.find((entry) => entry.state.kind === "failed");
     if (failed !== undefined && failed.state.kind === "failed") {
@@ -460,6 +519,7 @@ export class CoreWorker implements ToCore {
           methods: [...creation.methods],
           maxPendingCalls: creation.maxPendingCalls,
           workingDir: this.job?.workingDir ?? "",
+          streamingMethods: [...creation.streams],
         },
         creation.getIfExists,
       );
@@ -556,6 +616,7 @@ export class CoreWorker implements ToCore {
         this.leases.tasksDone(c.session, m);
         this.actors.tasksDone(c.session, m);
       },
+      itemsMade: (m, c) => this.itemsMade(c.session, m),
     });
     endpoint.serve(SubscriberService, { published: (m) => this.gcs.published(m) });
     endpoint.serve(OwnerService, {
@@ -584,7 +645,7 @@ export class CoreWorker implements ToCore {
         } else if (entry?.state.kind === "pending") {
           // Left by an attempt of which we have no answer: the next one may make it at the same place, so it goes when the object goes.
           if (entry.strays?.some((n) => n.nodeId === added.nodeId) !== true) entry.strays = [...(entry.strays ?? []), added];
-        } else this.deletions.add(added, objectId); // freed meanwhile, or of no use
+        } else if (entry !== undefined || !this.submitter.isComing(objectId, added)) this.deletions.add(added, objectId); // freed meanwhile, or of no use
       },
     });
     endpoint.serve(StoreReaderService, { collectGarbage: () => this.o.user.collectGarbage() });
@@ -600,6 +661,7 @@ export class CoreWorker implements ToCore {
         stealTasks: (m, c) => this.executor.steal(c.session, m),
         cancelTask: (m, c) => this.executor.cancel(c.session, m),
         confirmReturns: (m, c) => this.executor.confirm(c.session, m.numbers),
+        streamProgress: (m, c) => this.executor.streamProgress(c.session, m),
         becomeActor: (m) => {
           if (m.spec === undefined) throw new TrayError("INVALID_ARGUMENT", "becomeActor without a spec");
           return this.executor.becomeActor(m.spec, m.incarnation);

@@ -9,6 +9,7 @@
 //   E2. tasks are handed over in order of arrival, arguments ready; calls of one caller to an actor in that caller's order, without exception.
 //   E3. a task handed over may be taken back only by winning its claim (0 → 2) against the user's thread (0 → 1).
 //   E4. an answer leaves after the references that stay here are known to their owners (docs/decisions/0004).
+//   E5. items of a stream leave in the order in which they were yielded, none left out, before the stream's answer.
 import { type Clock, Deque, type Logger, messageOf, type Timer } from "@tray/common";
 import {
   type ActorSpec,
@@ -23,6 +24,7 @@ import {
   type RefArg,
   type RefInfo,
   type StealTasks,
+  type StreamProgress,
   type TaskDone,
   TaskOutcome,
   type TaskPush,
@@ -57,8 +59,20 @@ interface Execution {
   becoming: ((reply: BecomeActorReply) => void) | undefined;
   /** The task's time limit, running. */
   limit?: Timer;
+  stream: Outgoing | undefined;
   /** An argument is lost and being made again. */
   lacking: boolean;
+}
+
+/** What is known here of a generator that runs. */
+interface Outgoing {
+  /** Items yielded, those that an earlier attempt delivered included. */
+  made: number;
+  consumed: number;
+  /** It waits for its consumer. */
+  paused: boolean;
+  /** An item could not be sent: the attempt is worth nothing from there on. */
+  broken: ErrorInfo | undefined;
 }
 
 interface KnownTemplate {
@@ -91,6 +105,8 @@ const killAfterMs = 10;
 const noLocated: readonly Located[] = Object.freeze([]);
 const templatesKey = Symbol("templates");
 const confirmKey = Symbol("unconfirmed");
+/** References in results (by the task's number) and in items (`itemKey`), held until the caller has confirmed them. */
+type Unconfirmed = Map<number | string, ObjectEntry[]>;
 
 export class Executor {
   private readonly queue = new Deque<Execution>();
@@ -160,6 +176,9 @@ export class Executor {
         failed: undefined,
         becoming: undefined,
         lacking: false,
+        stream: template.wire.streaming
+          ? { made: push.stream?.delivered ?? 0, consumed: push.stream?.consumed ?? 0, paused: false, broken: undefined }
+          : undefined,
       };
       this.executions.set(execution.id, execution);
       this.lineOf(execution).push(execution);
@@ -194,6 +213,7 @@ export class Executor {
         failed: undefined,
         becoming: resolve,
         lacking: false,
+        stream: undefined,
       };
       this.executions.set(execution.id, execution);
       void this.prepare(execution, spec.jobId, [spec.functionId], spec.refs).then(() => {
@@ -232,7 +252,8 @@ export class Executor {
     this.executions.delete(execId);
     this.handed--;
     execution.limit?.cancel();
-    const { session, push, template } = execution;
+    this.paused(execution, false);
+    const { session, push, template, stream } = execution;
     if (execution.becoming !== undefined) {
       const failed = outcome === outcomes.error ? errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer }) : undefined;
       const { becoming } = execution;
@@ -258,7 +279,10 @@ export class Executor {
       needsConfirmation: false,
       retryable: outcome === outcomes.retryableError,
     };
-    if (done.outcome === TaskOutcome.ERROR) done.error = errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer });
+    if (stream?.broken !== undefined) {
+      done.outcome = TaskOutcome.SYSTEM_ERROR;
+      done.error = stream.broken;
+    } else if (done.outcome === TaskOutcome.ERROR) done.error = errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer });
     const held: ObjectEntry[] = [];
     for (let i = 0; i < returns.length; i++) done.returns.push(this.returnOf(returns[i] as ReturnValue, held));
     if (held.length > 0) this.holdUntilConfirmed(session, push.number, done, held);
@@ -269,6 +293,58 @@ export class Executor {
     else void settled.then(() => this.answer(session, done)); // E4
     if (leaving) this.beginExit(outcome === outcomes.exitActor ? "the actor exited on purpose" : `ran ${template.calls} calls (maxCalls)`);
     this.handOver();
+  }
+
+  /** The execution has not been answered. */
+  runs(execId: number): boolean {
+    return this.executions.has(execId);
+  }
+
+  /** An item leaves at once (E5). False: its execution is over, nobody will be told of it. */
+  yielded(execId: number, index: number, value: ReturnValue): boolean {
+    const execution = this.executions.get(execId);
+    const { session, push, stream } = execution ?? {};
+    if (execution === undefined || session === undefined || push === undefined || stream === undefined) return false;
+    if (stream.broken !== undefined || session.state === "lost" || session.state === "closed") return false;
+    const held: ObjectEntry[] = [];
+    const item = this.returnOf(value, held);
+    const { number, attempt } = push;
+    const key = itemKey(number, attempt, index);
+    if (held.length > 0) this.holdAs(session, key, held);
+    try {
+      session.client(CallerService).itemsMade({ items: [{ number, attempt, index, item }] });
+    } catch (error) {
+      // Its caller has not taken what was sent before: nothing may be left out (E5), so another attempt goes on from what it has.
+      stream.broken = errorInfoOf(error);
+      this.confirmed(session, key);
+      this.user.cancelExec(execId);
+      return false;
+    }
+    stream.made = Math.max(stream.made, index);
+    this.paused(execution, isFull(execution, stream));
+    return true;
+  }
+
+  streamProgress(session: Session, message: StreamProgress): void {
+    const { number, attempt, consumed } = message;
+    for (const index of message.confirmed) this.confirmed(session, itemKey(number, attempt, index));
+    for (const execution of this.executions.values()) {
+      const { stream, push } = execution;
+      if (stream === undefined || execution.session !== session || push?.number !== number || push.attempt !== attempt) continue;
+      if (consumed <= stream.consumed) return;
+      stream.consumed = consumed;
+      this.paused(execution, isFull(execution, stream));
+      if (execution.state === "handed") this.user.consumed(execution.id, consumed);
+      return;
+    }
+  }
+
+  /** A generator that waits for its consumer gives its processors back meanwhile: the consumer may need them. */
+  private paused({ stream }: Execution, paused: boolean): void {
+    if (stream === undefined || stream.paused === paused) return;
+    stream.paused = paused;
+    if (paused) this.blockedBegin();
+    else this.blockedEnd();
   }
 
   steal(session: Session, message: StealTasks): void {
@@ -295,14 +371,15 @@ export class Executor {
   }
 
   confirm(session: Session, numbers: readonly number[]): void {
-    const unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
-    for (const number of numbers) {
-      const held = unconfirmed?.get(number);
-      if (held === undefined) continue;
-      unconfirmed?.delete(number);
-      this.unconfirmed--;
-      for (const entry of held) this.references.unuse(entry);
-    }
+    for (const number of numbers) this.confirmed(session, number);
+  }
+  private confirmed(session: Session, key: number | string): void {
+    const unconfirmed = session.local.get(confirmKey) as Unconfirmed | undefined;
+    const held = unconfirmed?.get(key);
+    if (held === undefined) return;
+    unconfirmed?.delete(key);
+    this.unconfirmed--;
+    for (const entry of held) this.references.unuse(entry);
   }
 
   /** The caller is gone: what it has queued here is dropped; nobody would take the answer. */
@@ -310,9 +387,10 @@ export class Executor {
     this.answers.delete(session);
     this.pushers.delete(session);
     for (const execution of [...this.executions.values()]) if (execution.session === session) this.takeBack(execution);
+    for (const { id, stream, session: caller } of this.executions.values()) if (stream !== undefined && caller === session) this.user.cancelExec(id); // nobody consumes
     this.callers.delete(session);
-    const unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
-    if (unconfirmed !== undefined) this.confirm(session, [...unconfirmed.keys()]);
+    const unconfirmed = session.local.get(confirmKey) as Unconfirmed | undefined;
+    for (const key of [...(unconfirmed?.keys() ?? [])]) this.confirmed(session, key);
     this.handOver();
   }
 
@@ -494,6 +572,8 @@ export class Executor {
       callerWorkerId: wire.caller?.workerId ?? "",
       resources: wire.requirements?.resources?.amounts ?? {},
       workingDir: wire.workingDir,
+      streaming: wire.streaming,
+      backpressure: wire.backpressure,
     };
     this.user.execTemplate(key, template);
     return { key, wire, calls: 0 };
@@ -564,6 +644,11 @@ export class Executor {
     this.handed++;
     const claim = id % claimSlots;
     Atomics.store(this.claims, claim, claimStates.free);
+    const { stream } = execution;
+    if (stream !== undefined && push.stream !== undefined && push.stream.delivered > 0) {
+      this.user.resumeStream(id, { ...push.stream, consumed: stream.consumed });
+      this.paused(execution, isFull(execution, stream));
+    }
     this.user.execute(id, claim, template.key, push.number, push.attempt, push.args, execution.located);
     if (template.wire.timeoutMs > 0) this.limitTime(execution, session, push, template);
   }
@@ -574,6 +659,7 @@ export class Executor {
     execution.limit = this.clock.after(timeoutMs, () => {
       if (!this.executions.delete(execution.id)) return;
       this.handed--;
+      this.paused(execution, false);
       const error = errorInfo(
         "TASK_TIMEOUT",
         `task ${name} (attempt ${push.attempt}) took longer than its timeout of ${timeoutMs} ms and was ended with its worker`,
@@ -624,12 +710,15 @@ export class Executor {
 
   private holdUntilConfirmed(session: Session, number: number, done: TaskDone, held: ObjectEntry[]): void {
     done.needsConfirmation = true;
-    let unconfirmed = session.local.get(confirmKey) as Map<number, ObjectEntry[]> | undefined;
+    this.holdAs(session, number, held);
+  }
+  private holdAs(session: Session, key: number | string, held: ObjectEntry[]): void {
+    let unconfirmed = session.local.get(confirmKey) as Unconfirmed | undefined;
     if (unconfirmed === undefined) {
       unconfirmed = new Map();
       session.local.set(confirmKey, unconfirmed);
     }
-    unconfirmed.set(number, held);
+    unconfirmed.set(key, held);
     this.unconfirmed++;
   }
 
@@ -669,6 +758,14 @@ export class Executor {
     }
     this.answers.clear();
   }
+}
+
+const itemKey = (number: number, attempt: number, index: number): string => `${number}.${attempt}.${index}`;
+
+/** Its generator pauses here, as the user's thread judges too. */
+function isFull({ template }: Execution, { made, consumed }: Outgoing): boolean {
+  const limit = template?.wire.backpressure ?? 0;
+  return limit > 0 && made - consumed >= limit;
 }
 
 function pinsOf(located: readonly Located[]): number[] {

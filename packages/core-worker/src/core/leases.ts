@@ -130,7 +130,7 @@ export class Leases implements LeaseGroupHost {
     if (session === undefined) return;
     const templates = newTemplates(session, tasks);
     const submitter = this.submitter();
-    session.client(WorkerService).pushTasks({ templates, tasks: tasks.map((task) => submitter.toWire(task)), leaseId: lease.id });
+    session.client(WorkerService).pushTasks({ templates, tasks: tasks.map((task) => submitter.toWire(task, session)), leaseId: lease.id });
   }
   steal(lease: Lease): void {
     const numbers = [...lease.inflight.keys()].slice(1);

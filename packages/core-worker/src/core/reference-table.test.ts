@@ -10,7 +10,7 @@ function makeTable(): { table: ReferenceTable; freed: ObjectEntry[]; returned: O
   const freed: ObjectEntry[] = [];
   const returned: ObjectEntry[] = [];
   const table = new ReferenceTable(
-    { freed: (entry) => freed.push(entry), returned: (entry) => returned.push(entry), lineageEnded: () => undefined },
+    { freed: (entry) => freed.push(entry), returned: (entry) => returned.push(entry), lineageEnded: () => undefined, streamDropped: () => undefined },
     () => 0,
   );
   return { table, freed, returned };

@@ -11,6 +11,7 @@
 import { invariant } from "@tray/common";
 import { type Address, indexOfObject, numberOfObject } from "@tray/protocol";
 import { freedState, ObjectEntry, pendingState, type ReadyListener, type ReadyState } from "./object-entry.js";
+import type { ItemStream } from "./item-stream.js";
 import type { TaskEntry } from "./task-entry.js";
 
 export interface ReferenceHost {
@@ -20,6 +21,8 @@ export interface ReferenceHost {
   returned(entry: ObjectEntry): void;
   /** No result of the task can be asked for again: its arguments need no lineage. */
   lineageEnded(task: TaskEntry): void;
+  /** The last handle of a streaming task's consumer is gone. */
+  streamDropped(task: TaskEntry, stream: ItemStream): void;
 }
 
 export class ReferenceTable {
@@ -53,7 +56,7 @@ export class ReferenceTable {
     yield* this.entries.values();
   }
 
-  /** The result `index` of a task submitted here, pending. */
+  /** The result `index` of a task submitted here (an item, when it streams), pending. */
   ownReturn(task: TaskEntry, index: number): ObjectEntry {
     const entry = new ObjectEntry(this.nowS, undefined, task, index, undefined);
     if (index === 0) this.byNumber.set(task.number, entry);
@@ -92,6 +95,7 @@ export class ReferenceTable {
     if (entry === undefined) return;
     this.slots[slot] = undefined;
     entry.handles--;
+    if (entry.handles === 0 && entry.index === 0 && entry.task?.stream !== undefined) this.host.streamDropped(entry.task, entry.task.stream);
     this.settle(entry);
   }
 
@@ -193,7 +197,9 @@ export class ReferenceTable {
     const { task } = entry;
     if (task !== undefined && entry.index === 0) this.byNumber.delete(task.number);
     else this.entries.delete(entry.id);
-    if (task !== undefined && task.state === "done" && task.returns.every((r) => r.removed)) this.host.lineageEnded(task);
+    task?.stream?.live.delete(entry);
+    if (task !== undefined && task.isLineage && task.returns.every((r) => r.removed) && (task.stream === undefined || task.stream.live.size === 0))
+      this.host.lineageEnded(task);
   }
 
   private dropContained(entry: ObjectEntry): void {

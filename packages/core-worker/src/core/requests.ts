@@ -117,6 +117,18 @@ export class Requests {
     }
   }
 
+  /** Replies with what `take` takes, which answers how to stop waiting. */
+  nextItem(requestId: number, inTask: boolean, take: (taken: (index: number | undefined) => void) => () => void): void {
+    let answered = false;
+    const leave = take((index) => {
+      answered = true;
+      this.user.reply(requestId, true, index === undefined ? "null" : `{"index":${index}}`);
+      const request = this.open.get(requestId);
+      if (request !== undefined) this.end(requestId, request);
+    });
+    if (!answered) this.begin(requestId, inTask).onForget = leave;
+  }
+
   /** Runs `work` and replies with its result as JSON. */
   track(requestId: number, work: (signal: AbortSignal) => Promise<unknown>): void {
     const aborter = new AbortController();

@@ -11,20 +11,28 @@
 import type { Logger } from "@tray/common";
 import {
   type ErrorInfo,
+  type NodeAddress,
   type ObjectLocations,
   type RefArg,
   type RefInfo,
+  type StreamItem,
   type TaskDone,
   TaskOutcome,
   type TaskPush,
   type WorkerExit,
+  indexOfObject,
+  numberOfObject,
+  taskOfObject,
 } from "@tray/protocol";
+import type { Session } from "@tray/rpc";
 import { errorInfo, workerCrashed } from "./failures.js";
+import type { ItemStream, Taker } from "./item-stream.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ReferenceTable } from "./reference-table.js";
+import { itemCountOf, shorter, Streams, type StreamsHost } from "./streams.js";
 import { TaskEntry, type Template } from "./task-entry.js";
 
-export interface SubmitterHost {
+export interface SubmitterHost extends StreamsHost {
   /** The task's owned arguments are there: hand it to its lease group. `first`: it was there before. */
   runnable(task: TaskEntry, first: boolean): void;
   /** An actor call takes its place in the caller's order, whether its arguments are there or not. `again`: sent before, goes by its number. */
@@ -35,8 +43,6 @@ export interface SubmitterHost {
   withdraw(task: TaskEntry): void;
   /** Tell the worker that has it. */
   cancelPushed(task: TaskEntry, force: boolean, recursive: boolean): void;
-  /** References inside a returned value: this process borrows them from now on. Entries by reference. */
-  adoptContained(contained: readonly RefInfo[]): ObjectEntry[];
   self(): { workerId: string; nodeId: string; endpoint: string };
 }
 
@@ -44,6 +50,7 @@ const inlineArgMax = 100 * 1024;
 const nothing: readonly ObjectEntry[] = Object.freeze([]);
 
 export class Submitter {
+  private readonly streams: Streams;
   private readonly tasks = new Map<number, TaskEntry>();
   /** Lost objects are made again by running their tasks again. */
   reconstructs = true;
@@ -52,7 +59,9 @@ export class Submitter {
     private readonly references: ReferenceTable,
     private readonly logger: Logger,
     private readonly host: SubmitterHost,
-  ) {}
+  ) {
+    this.streams = new Streams(references, host);
+  }
 
   get pendingCount(): number {
     let count = 0;
@@ -86,8 +95,8 @@ export class Submitter {
     return task;
   }
 
-  /** What a worker needs to know of this attempt. Values that this process has are inlined. */
-  toWire(task: TaskEntry): TaskPush {
+  /** What the worker at the other end of `session` needs to know of this attempt. Values that this process has are inlined. */
+  toWire(task: TaskEntry, session: Session): TaskPush {
     return {
       number: task.number,
       templateId: task.template.id,
@@ -96,6 +105,7 @@ export class Submitter {
       refs: task.refs.length === 0 ? [] : task.refs.map((entry) => this.refArg(entry)),
       sequence: task.sequence,
       incarnation: 0,
+      stream: task.stream === undefined ? undefined : this.streams.begin(task, task.stream, session, this.reconstructs),
     };
   }
 
@@ -113,14 +123,18 @@ export class Submitter {
     if (task.state === "done" || done.attempt !== task.attempt) return; // U1
     switch (done.outcome) {
       case TaskOutcome.OK:
-        this.succeed(task, done);
+        if (task.stream === undefined) this.succeed(task, done);
+        else this.streamed(task, task.stream, done);
         break;
       case TaskOutcome.UNSTARTED:
-        if (task.cancelled) this.fail(task, cancelledError(task));
+        if (task.cancelled || isUnwanted(task)) this.fail(task, cancelledError(task));
         else this.requeue(task); // U3
         break;
       case TaskOutcome.CANCELLED:
-        this.fail(task, cancelledError(task));
+        // A stream was stopped for an item that it had passed and that was lost since: from the beginning.
+        if (task.stream === undefined || task.cancelled || task.stream.wanted.size === 0) this.fail(task, cancelledError(task));
+        else if (this.takeRetry(task)) this.retry(task);
+        else this.fail(task, spentError(task));
         break;
       case TaskOutcome.ERROR:
         if ((task.template.options.retryExceptions || done.retryable) && this.takeRetry(task)) this.retry(task);
@@ -133,12 +147,37 @@ export class Submitter {
     }
   }
 
+  /** An item of a streaming task. */
+  itemMade(task: TaskEntry, item: StreamItem): void {
+    if (task.stream !== undefined) this.streams.made(task, task.stream, item, task.state === "pushed" && item.attempt === task.attempt); // U1
+  }
+  /** A copy of an item that an attempt made and did not tell of. True: its stream may make that item yet, and sees to the copy. */
+  isComing(objectId: string, node: NodeAddress): boolean {
+    const task = this.tasks.get(numberOfObject(objectId));
+    if (task?.stream === undefined || task.state === "done" || taskOfObject(objectId) !== task.id) return false;
+    return task.stream.stray(indexOfObject(objectId), node);
+  }
+  /** Answers how to stop waiting for the next item. */
+  takeItem(task: TaskEntry, stream: ItemStream, taker: Taker): () => void {
+    return this.streams.take(task, stream, taker);
+  }
+  /** Nobody will take any more items: the task is cancelled, except for what it makes again for the sake of references that are left. */
+  streamDropped(task: TaskEntry, stream: ItemStream): void {
+    if (stream.dropped) return;
+    this.streams.dropped(stream);
+    if (task.state === "pushed" && stream.until === 0) this.host.cancelPushed(task, false, true);
+    else if (task.state !== "pushed" && task.state !== "done" && isUnwanted(task)) {
+      this.host.withdraw(task);
+      this.fail(task, cancelledError(task));
+    }
+  }
+
   /** The worker that had it is gone. `exit`: how, when known. */
   lost(task: TaskEntry, exit: WorkerExit): void {
     if (task.state === "done") return;
     if (exit.reason === "intended" && exit.exitCode === 0 && !task.cancelled)
       this.requeue(task); // U3: it had answered all that it began
-    else if (task.cancelled) this.fail(task, cancelledError(task));
+    else if (task.cancelled || isUnwanted(task)) this.fail(task, cancelledError(task));
     else if (this.takeRetry(task)) this.retry(task);
     else this.fail(task, workerCrashed(task.template.options.name, exit, task.attempt + 1));
   }
@@ -154,6 +193,7 @@ export class Submitter {
     if (task.state === "done") return;
     task.state = "done";
     for (const entry of task.returns) if (entry.state.kind === "pending") this.references.resolve(entry, { kind: "failed", error });
+    if (task.stream !== undefined) this.streams.ended(task, task.stream, { error });
     this.end(task, false);
   }
 
@@ -191,6 +231,7 @@ export class Submitter {
     const { task } = entry;
     if (entry.state.kind === "freed") this.references.unresolve(entry);
     const refuse = (reason: string): void => {
+      task?.stream?.found(entry.index);
       const error = errorInfo(
         "OBJECT_RECONSTRUCTION_FAILED",
         `object ${entry.id} is lost with every node that had a copy, and cannot be made again: ${reason}`,
@@ -208,9 +249,15 @@ export class Submitter {
       refuse("it was made by put, which leaves no recipe");
       return;
     }
-    if (task.state !== "done") return; // already under way
+    if (task.state !== "done" && (task.stream === undefined || entry.index === 0)) return; // already under way
     if (task.template.options.actorId !== undefined) {
       refuse("it was returned by an actor method");
+      return;
+    }
+    const passed = task.stream?.want(entry.index) === true;
+    if (task.state !== "done") {
+      // Its consumer may wait for this very item, and it for its consumer: it begins again now.
+      if (passed && task.state === "pushed") this.host.cancelPushed(task, false, true);
       return;
     }
     if (!task.isLineage) {
@@ -227,6 +274,7 @@ export class Submitter {
       this.references.use(input);
       this.references.unneedForLineage(input);
     }
+    task.isLineage = false;
     task.state = "waiting";
     task.attempt++;
     for (const input of [...task.refs, ...task.held]) if (input.owner === undefined && input.state.kind === "freed") this.reconstruct(input);
@@ -298,9 +346,28 @@ export class Submitter {
     this.end(task, stored);
   }
 
-  private end(task: TaskEntry, keepLineage: boolean): void {
-    const keep = keepLineage && task.template.options.actorId === undefined && task.returns.some((r) => r.inUse);
-    if (keep) {
+  /** A stream's generator returned. */
+  private streamed(task: TaskEntry, stream: ItemStream, done: TaskDone): void {
+    const count = itemCountOf(done.returns);
+    if (stream.wanted.size > 0) {
+      // Lost since this attempt made them, or passed by it.
+      this.streams.failWanted(stream, (index) => index > count, shorter(task, count, stream.delivered));
+      if (stream.wanted.size > 0 && this.takeRetry(task)) {
+        this.retry(task);
+        return;
+      }
+      this.streams.failWanted(stream, () => true, spentError(task));
+    }
+    task.state = "done";
+    for (const entry of task.returns) if (entry.state.kind === "pending") this.references.resolve(entry, { kind: "value", value: Buffer.alloc(0) });
+    this.streams.ended(task, stream, { count });
+    this.end(task, false);
+  }
+
+  private end(task: TaskEntry, stored: boolean): void {
+    let keep = stored && task.returns.some((r) => r.inUse);
+    if (task.stream !== undefined) for (const item of task.stream.live) keep ||= item.state.kind === "stored" && item.inUse;
+    if (keep && task.template.options.actorId === undefined) {
       task.isLineage = true;
       for (const input of task.refs) this.references.needForLineage(input);
       for (const input of task.held) this.references.needForLineage(input);
@@ -311,7 +378,7 @@ export class Submitter {
 
   /** Takes one retry from the task's budget. False when there is none, or it was cancelled. */
   takeRetry(task: TaskEntry): boolean {
-    if (task.cancelled || task.retriesLeft === 0) return false;
+    if (task.cancelled || task.retriesLeft === 0 || isUnwanted(task)) return false;
     if (task.retriesLeft > 0) task.retriesLeft--;
     return true;
   }
@@ -321,6 +388,17 @@ export class Submitter {
     task.state = "waiting";
     this.begin(task, true);
   }
+}
+
+/** A stream whose consumer is gone, and none of whose items is to be made again. */
+const isUnwanted = ({ stream }: TaskEntry): boolean => stream !== undefined && stream.dropped && stream.wanted.size === 0;
+
+function spentError(task: TaskEntry): ErrorInfo {
+  return errorInfo(
+    "OBJECT_RECONSTRUCTION_FAILED",
+    `an item of ${task.template.options.name} was lost with every node that had a copy, and cannot be made again: the retries of the task are spent`,
+    { details: { taskId: task.id, reason: "retries spent" } },
+  );
 }
 
 export function cancelledError(task: TaskEntry): ErrorInfo {

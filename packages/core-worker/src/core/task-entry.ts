@@ -3,6 +3,7 @@ import { Ewma } from "@tray/common";
 import { type Requirements, type TaskId, type TaskTemplate, taskIdOf } from "@tray/protocol";
 import type { TemplateOptions } from "../thread/to-core.js";
 import type { LeaseGroup } from "./lease/group.js";
+import { ItemStream } from "./item-stream.js";
 import type { ObjectEntry } from "./object-entry.js";
 
 /** What all tasks of one remote function with one set of options share, with what was learned about them. */
@@ -36,6 +37,8 @@ export class TaskEntry {
   /** How often a later task left the queue while this was its first. */
   overtaken = 0;
   returns: ObjectEntry[] = [];
+  /** Streaming: its items; `returns` is then one, the end of the stream, which the consumer's handle stands for. */
+  readonly stream: ItemStream | undefined;
   /** It ended, and its arguments are kept in case a result must be made again. */
   isLineage = false;
   /** Actor calls: position in this caller's order for the incarnation it was sent to. */
@@ -53,6 +56,7 @@ export class TaskEntry {
     readonly parent: number,
   ) {
     this.retriesLeft = template.options.maxRetries;
+    this.stream = template.options.streaming === true ? new ItemStream(template.options.backpressure ?? 0) : undefined;
   }
 
   get id(): TaskId {

@@ -2,7 +2,15 @@
 import { newActorIdFrom } from "./ids.js";
 import { fromCaller, publicError } from "./errors.js";
 import type { ObjectRef, OwnerAddress, RefHost } from "./object-ref.js";
-import { type ActorOptions, checkMethodOptions, type MethodOptions, type ResolvedActor, resolveActorOptions } from "./options.js";
+import type { ObjectRefGenerator } from "./object-ref-generator.js";
+import {
+  type ActorOptions,
+  checkMethodOptions,
+  isGeneratorFunction,
+  type MethodOptions,
+  type ResolvedActor,
+  resolveActorOptions,
+} from "./options.js";
 import { argumentRefusal, shipClasses, shipFunction } from "./remote-function.js";
 import type { PackedArguments, Runtime } from "./runtime.js";
 
@@ -16,29 +24,32 @@ export interface ActorDescription {
   readonly actorId: string;
   readonly className: string;
   readonly methods: readonly string[];
+  /** Those of `methods` that are generators. */
+  readonly streams: readonly string[];
   readonly maxTaskRetries: number;
   readonly maxPendingCalls: number;
   readonly owner: OwnerAddress;
 }
 
-/** Names of methods that a handle of the class offers. */
-export function methodsOf(cls: AnyClass): string[] {
-  const names = new Set<string>();
+/** Names of methods that a handle of the class offers, and of those of them that are generators. */
+export function methodsOf(cls: AnyClass): { methods: string[]; streams: string[] } {
+  const names = new Map<string, boolean>();
   for (
     let proto: object | null = cls.prototype as object;
     proto !== null && proto !== Object.prototype;
     proto = Object.getPrototypeOf(proto) as object | null
   ) {
     for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(proto))) {
-      if (name !== "constructor" && typeof descriptor.value === "function") names.add(name);
+      if (name === "constructor" || typeof descriptor.value !== "function" || names.has(name)) continue;
+      names.set(name, isGeneratorFunction(descriptor.value));
     }
   }
-  return [...names];
+  return { methods: [...names.keys()], streams: [...names].flatMap(([name, isGenerator]) => (isGenerator ? [name] : [])) };
 }
 
 /** Counts as a handle: an object whose slot keeps the actor alive. Slot 0: a handle from getActor, which does not. */
 export class HandleState {
-  private readonly templates = new Map<string, { id: number; numReturns: number }>();
+  private readonly templates = new Map<string, { id: number; numReturns: number; streaming: boolean }>();
   private pendingCalls = 0;
   readonly owner: OwnerAddress | undefined;
   readonly isReleased = false;
@@ -61,11 +72,12 @@ export class HandleState {
     let template = this.templates.get(key);
     if (template === undefined) {
       const checked = checkMethodOptions(options);
-      template = { id: runtime.takeTemplate(), numReturns: checked.numReturns ?? 1 };
+      const returns = checked.returns(description.streams.includes(method));
+      template = { id: runtime.takeTemplate(), numReturns: returns.numReturns, streaming: returns.streaming === true };
       runtime.core.defineTemplate(template.id, {
         functionId: "",
         name: options.name ?? `${description.className}.${method}`,
-        numReturns: template.numReturns,
+        ...returns,
         resources: {},
         maxRetries: checked.maxTaskRetries ?? description.maxTaskRetries,
         retryExceptions: checked.retries.always,
@@ -84,6 +96,11 @@ export class HandleState {
     }
     let refs: ObjectRef<unknown>[];
     try {
+      if (template.streaming) {
+        const items = runtime.submitStream(template.id, args, this.slot);
+        if (limited) this.countPending(items);
+        return items;
+      }
       refs = runtime.submit(template.id, template.numReturns, args, this.slot);
     } catch (error) {
       throw argumentRefusal(runtime, error, `${description.className}.${method}`, args);
@@ -92,7 +109,7 @@ export class HandleState {
     return template.numReturns === 1 ? refs[0] : template.numReturns === 0 ? undefined : refs;
   }
 
-  private countPending(ref: ObjectRef<unknown> | undefined): void {
+  private countPending(ref: ObjectRef<unknown> | ObjectRefGenerator<unknown> | undefined): void {
     if (ref === undefined) return;
     this.pendingCalls++;
     const answered = (): void => {
@@ -174,7 +191,7 @@ export class ActorClassCore {
     const packed = this.pack(runtime, args);
     const slot = runtime.takeSlot();
     const actorId = newActorIdFrom(runtime.currentJobId);
-    const methods = methodsOf(this.cls);
+    const { methods, streams } = methodsOf(this.cls);
     const className = this.cls.name || "anonymous";
     runtime.core.createActor(
       slot,
@@ -196,6 +213,7 @@ export class ActorClassCore {
         concurrencyGroups: resolved.concurrencyGroups,
         maxPendingCalls: resolved.maxPendingCalls,
         methods,
+        streams,
       },
       packed.bytes,
       packed.argSlots,
@@ -206,6 +224,7 @@ export class ActorClassCore {
       actorId,
       className,
       methods,
+      streams,
       maxTaskRetries: resolved.maxTaskRetries,
       maxPendingCalls: resolved.maxPendingCalls,
       owner: runtime.self,

@@ -5,6 +5,7 @@ import { handleObjectId } from "../core/core-worker.js";
 import { type ActorDescription, handleStateOf, makeHandle } from "./actor-handle.js";
 import { publicError } from "./errors.js";
 import { isObjectRef, type ObjectRef } from "./object-ref.js";
+import { isObjectRefGenerator } from "./object-ref-generator.js";
 import { ArgumentPlaceholder, type ReadContext, type Runtime, type WriteContext } from "./runtime.js";
 
 /** Remote functions and actor classes are made by the API layer, which knows how they look to users. */
@@ -39,6 +40,16 @@ export function extensions(current: () => Runtime, remote: RemoteFactory): Exten
         const [objectId, workerId, nodeId, endpoint] = data as [string, string, string, string];
         return current().adopt(objectId, { workerId, nodeId, endpoint });
       },
+    },
+    {
+      tag: "tray.generator",
+      test: (value): value is object => isObjectRefGenerator(value),
+      encode: (): never => {
+        throw publicError("SERIALIZATION", "an ObjectRefGenerator cannot be passed on: its items are taken by the process that made the call", {
+          hint: "pass on the references that it yields",
+        });
+      },
+      decode: () => ({}),
     },
     {
       tag: "tray.actor",

@@ -17,7 +17,8 @@ export interface ResourceOptions {
 }
 
 export interface TaskOptions extends ResourceOptions {
-  numReturns?: number;
+  /** "streaming": the function is a generator whose items become objects as they are yielded. The default for generator functions; else 1. */
+  numReturns?: number | "streaming";
   maxRetries?: number;
   retryExceptions?: boolean | (new (...a: never[]) => Error)[];
   schedulingStrategy?: "DEFAULT" | "SPREAD" | NodeAffinity;
@@ -25,6 +26,8 @@ export interface TaskOptions extends ResourceOptions {
   name?: string;
   maxCalls?: number;
   timeout?: Duration;
+  /** Streaming: the generator pauses at so many items that nobody has taken. Default 100; -1 = never. */
+  generatorBackpressureNumObjects?: number;
 }
 
 export interface ActorOptions extends ResourceOptions {
@@ -42,7 +45,9 @@ export interface ActorOptions extends ResourceOptions {
 }
 
 export interface MethodOptions {
-  numReturns?: number;
+  /** As of tasks. */
+  numReturns?: number | "streaming";
+  generatorBackpressureNumObjects?: number;
   name?: string;
   concurrencyGroup?: string;
   maxTaskRetries?: number;
@@ -62,6 +67,7 @@ const taskKeys = [
   "name",
   "maxCalls",
   "timeout",
+  "generatorBackpressureNumObjects",
 ];
 const actorKeys = [
   "numCpus",
@@ -80,7 +86,7 @@ const actorKeys = [
   "concurrencyGroups",
   "maxPendingCalls",
 ];
-const methodKeys = ["numReturns", "name", "concurrencyGroup", "maxTaskRetries", "retryExceptions"];
+const methodKeys = ["numReturns", "generatorBackpressureNumObjects", "name", "concurrencyGroup", "maxTaskRetries", "retryExceptions"];
 
 function bad(what: string, message: string, hint?: string): TrayError {
   return new TrayError("INVALID_ARGUMENT", `option ${what}: ${message}`, hint === undefined ? {} : { hint });
@@ -145,7 +151,8 @@ function retriesOf(value: TaskOptions["retryExceptions"]): Retries {
 }
 
 export interface ResolvedTask {
-  readonly template: Omit<TemplateOptions, "functionId" | "name">;
+  readonly template: Omit<TemplateOptions, "functionId" | "name" | keyof ReturnType<Returns>>;
+  readonly returns: Returns;
   readonly name: string | undefined;
   readonly retries: Retries;
 }
@@ -157,8 +164,8 @@ export function resolveTaskOptions(options: TaskOptions): ResolvedTask {
   return {
     name: options.name,
     retries,
+    returns: returnsOf(fields),
     template: {
-      numReturns: integer(fields, "numReturns", 1, 0),
       resources: resourcesOf(options, 1),
       strategy: strategyOf(options.schedulingStrategy),
       labelSelector: options.labelSelector,
@@ -168,6 +175,29 @@ export function resolveTaskOptions(options: TaskOptions): ResolvedTask {
       timeoutMs: options.timeout === undefined ? undefined : parseDuration(options.timeout, "option timeout"),
     },
   };
+}
+
+/** Generators pause at so many items that nobody has taken, if not told otherwise. */
+const backpressureDefault = 100;
+
+/** How many references a call gives, once it is known whether the function is a generator. */
+export type Returns = (isGenerator: boolean) => Pick<TemplateOptions, "numReturns" | "streaming" | "backpressure">;
+
+function returnsOf(fields: Record<string, unknown>): Returns {
+  const { numReturns } = fields;
+  const limit = integer(fields, "generatorBackpressureNumObjects", backpressureDefault, -1);
+  if (limit === 0) throw bad("generatorBackpressureNumObjects", "0 would let nothing through", "a positive integer, or -1 for no limit");
+  const streaming = { numReturns: 1, streaming: true, backpressure: Math.max(0, limit) };
+  if (numReturns === "streaming") return () => streaming;
+  if (typeof numReturns === "string") throw bad("numReturns", `${JSON.stringify(numReturns)} is none`, 'a number, or "streaming"');
+  const fixed = { numReturns: integer(fields, "numReturns", 1, 0) };
+  return (isGenerator) => (isGenerator && numReturns === undefined ? streaming : fixed);
+}
+
+/** True for the functions that `function*`, `async function*` and methods with a star make. */
+export function isGeneratorFunction(fn: unknown): boolean {
+  const tag = Object.prototype.toString.call(fn);
+  return tag === "[object GeneratorFunction]" || tag === "[object AsyncGeneratorFunction]";
 }
 
 export interface ResolvedActor {
@@ -214,11 +244,11 @@ export function resolveActorOptions(options: ActorOptions): ResolvedActor {
   };
 }
 
-export function checkMethodOptions(options: MethodOptions): { numReturns: number | undefined; retries: Retries; maxTaskRetries: number | undefined } {
+export function checkMethodOptions(options: MethodOptions): { returns: Returns; retries: Retries; maxTaskRetries: number | undefined } {
   checkKeys(options, methodKeys, "a method call");
   const fields = options as Record<string, unknown>;
   return {
-    numReturns: options.numReturns === undefined ? undefined : integer(fields, "numReturns", 1, 0),
+    returns: returnsOf(fields),
     retries: retriesOf(options.retryExceptions),
     maxTaskRetries: options.maxTaskRetries === undefined ? undefined : integer(fields, "maxTaskRetries", 0, -1),
   };

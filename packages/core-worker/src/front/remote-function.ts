@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import type { Codec } from "@tray/serialization";
 import { argumentRefusalOf, refusalOf } from "./errors.js";
 import type { ObjectRef } from "./object-ref.js";
-import { type ResolvedTask, resolveTaskOptions, type TaskOptions } from "./options.js";
+import type { ObjectRefGenerator } from "./object-ref-generator.js";
+import { isGeneratorFunction, type ResolvedTask, resolveTaskOptions, type TaskOptions } from "./options.js";
 import type { Runtime } from "./runtime.js";
 
 export const remoteFunctionBrand: unique symbol = Symbol.for("tray.RemoteFunction") as never;
@@ -66,7 +67,7 @@ export function shipClasses(runtime: Runtime, classes: readonly Function[]): str
 
 export class RemoteFunctionCore {
   private readonly resolved: ResolvedTask;
-  private template: { runtime: Runtime; id: number } | undefined;
+  private template: { runtime: Runtime; id: number; numReturns: number; streaming: boolean } | undefined;
 
   constructor(
     private readonly current: () => Runtime,
@@ -77,24 +78,27 @@ export class RemoteFunctionCore {
     this.resolved = resolveTaskOptions(given);
   }
 
-  submit(args: readonly unknown[]): ObjectRef<unknown> | ObjectRef<unknown>[] | undefined {
+  submit(args: readonly unknown[]): ObjectRef<unknown> | ObjectRef<unknown>[] | ObjectRefGenerator<unknown> | undefined {
     const runtime = this.current();
     let { template } = this;
     if (template === undefined || template.runtime !== runtime) {
       const functionId = shipFunction(runtime, this.fn);
-      template = { runtime, id: runtime.takeTemplate() };
+      const returns = this.resolved.returns(isGeneratorFunction(this.fn));
+      template = { runtime, id: runtime.takeTemplate(), numReturns: returns.numReturns, streaming: returns.streaming === true };
       const retryClassesId = shipClasses(runtime, this.resolved.retries.classes);
       runtime.core.defineTemplate(template.id, {
         ...this.resolved.template,
+        ...returns,
         functionId,
         retryClassesId,
         name: this.resolved.name ?? (this.fn.name || "anonymous"),
       });
       this.template = template;
     }
-    const { numReturns } = this.resolved.template;
+    const { numReturns } = template;
     let refs: ObjectRef<unknown>[];
     try {
+      if (template.streaming) return runtime.submitStream(template.id, args, 0);
       refs = runtime.submit(template.id, numReturns, args, 0);
     } catch (error) {
       throw argumentRefusal(runtime, error, this.resolved.name ?? (this.fn.name || "an anonymous function"), args);

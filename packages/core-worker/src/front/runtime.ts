@@ -16,6 +16,7 @@ import type { ThreadChannel } from "../thread/channel.js";
 import type { ToCore } from "../thread/to-core.js";
 import type { Failure, Located } from "../thread/to-user.js";
 import { errorOf, publicError } from "./errors.js";
+import { type GeneratorHost, ObjectRefGenerator } from "./object-ref-generator.js";
 import { type CachedValue, isObjectRef, ObjectRef, type OwnerAddress, type RefHost } from "./object-ref.js";
 
 /** Where this process is, as the core thread learned when it connected. */
@@ -57,6 +58,9 @@ interface GetRequest {
   settled: boolean;
 }
 
+/** A reference, or the end of a stream. */
+export type Waitable = ObjectRef<unknown> | ObjectRefGenerator<unknown>;
+
 interface ReplyRequest {
   resolve(json: string): void;
   reject(error: unknown): void;
@@ -85,7 +89,7 @@ const prefixLook = 64;
 /** A freed slot is reused only behind so many others. */
 const slotQuarantine = 4096;
 
-export class Runtime implements RefHost {
+export class Runtime implements RefHost, GeneratorHost {
   private readonly gets = new Map<number, GetRequest>();
   private readonly awaitedActors = new Set<object>();
   private readonly replies = new Map<number, ReplyRequest>();
@@ -203,6 +207,32 @@ export class Runtime implements RefHost {
     for (let i = 0; i < numReturns; i++) refs[i] = new ObjectRef(this, firstSlot + i, number, i, undefined, undefined);
     for (const ref of packed.temporary) ref.release();
     return refs;
+  }
+
+  /** The same for a generator. */
+  submitStream(templateId: number, args: readonly unknown[], alsoHeld: number): ObjectRefGenerator<unknown> {
+    const packed = this.packArguments(args);
+    const number = ++this.nextNumber;
+    const slot = this.takeSlot();
+    const held = alsoHeld === 0 ? packed.heldSlots : [...packed.heldSlots, alsoHeld];
+    this.core.submit(templateId, number, slot, this.currentExec, packed.bytes, packed.argSlots, held);
+    for (const ref of packed.temporary) ref.release();
+    return new ObjectRefGenerator(this, slot, number);
+  }
+
+  async nextItem(streamSlot: number, number: number): Promise<ObjectRef<unknown> | undefined> {
+    this.checkOpen();
+    const slot = this.takeSlot();
+    const taken = JSON.parse(await this.request((id) => this.core.nextItem(id, this.currentExec !== 0, streamSlot, slot))) as {
+      index: number;
+    } | null;
+    if (taken === null) {
+      this.releaseSlot(slot);
+      return undefined;
+    }
+    const ref = new ObjectRef<unknown>(this, slot, number, taken.index, undefined, undefined);
+    ref.known = true;
+    return ref;
   }
 
   /** Serializes an argument list now; later changes of the arguments are not seen. */
@@ -408,13 +438,13 @@ export class Runtime implements RefHost {
   }
 
   /** Which of `refs` are ready, once `numReturns` are or the time is over. */
-  async wait(refs: readonly ObjectRef<unknown>[], numReturns: number, timeoutMs: number | undefined, fetchLocal: boolean): Promise<boolean[]> {
+  async wait(refs: readonly Waitable[], numReturns: number, timeoutMs: number | undefined, fetchLocal: boolean): Promise<boolean[]> {
     this.checkOpen();
     const ready = new Array<boolean>(refs.length);
     const slots = new Array<number>(refs.length);
     let count = 0;
     for (let i = 0; i < refs.length; i++) {
-      const ref = refs[i] as ObjectRef<unknown>;
+      const ref = refs[i] as Waitable;
       slots[i] = this.slotOf(ref);
       ready[i] = ref.known;
       if (ref.known) count++;
@@ -432,7 +462,7 @@ export class Runtime implements RefHost {
     timer?.cancel();
     for (const index of indices) {
       ready[index] = true;
-      (refs[index] as ObjectRef<unknown>).known = true;
+      (refs[index] as Waitable).known = true;
     }
     return ready;
   }

@@ -7,6 +7,10 @@ export interface TemplateOptions {
   readonly functionId: string;
   readonly name: string;
   readonly numReturns: number;
+  /** The function is a generator: `numReturns` is 1, the handle of the stream. */
+  readonly streaming?: boolean | undefined;
+  /** Streaming: the generator pauses at so many items that are not consumed; 0 = never. */
+  readonly backpressure?: number | undefined;
   /** Fixed-point amounts. */
   readonly resources: Readonly<Record<string, number>>;
   readonly strategy?: { readonly kind: "spread" } | { readonly kind: "nodeAffinity"; readonly nodeId: string; readonly soft: boolean } | undefined;
@@ -43,6 +47,8 @@ export interface ActorCreation {
   readonly concurrencyGroups: Readonly<Record<string, number>>;
   readonly maxPendingCalls: number;
   readonly methods: readonly string[];
+  /** Those of `methods` that are generators. */
+  readonly streams: readonly string[];
 }
 
 /** How a task ended, as the user's thread saw it. */
@@ -87,8 +93,12 @@ export interface ToCore {
   adopt(slot: number, objectId: string, ownerWorkerId: string, ownerNodeId: string, ownerEndpoint: string): void;
   release(slots: readonly number[]): void;
   unpin(pinIds: readonly number[]): void;
-  /** Answers `execute`. `error` is the flat thrown value, when `outcome` is error. */
+  /** Answers `execute`. `error` is the flat thrown value, when `outcome` is error. A stream returns the number of its items, 8 bytes. */
   finished(execId: number, outcome: number, durationUs: number, returns: readonly ReturnValue[], error: Uint8Array, errorMessage: string): void;
+  /** One item of a streaming execution, in order. `objectId` is set when it was written into the arena. */
+  yielded(execId: number, index: number, objectId: string, item: ReturnValue): void;
+  /** The next item of the stream whose handle is in `streamSlot`; `itemSlot` will hold it. Reply: `{index}`, or null after the last. */
+  nextItem(requestId: number, inTask: boolean, streamSlot: number, itemSlot: number): void;
   cancel(slot: number, force: boolean, recursive: boolean): void;
   /** Everything rare: `method` with JSON arguments, answered by `reply` with JSON. */
   call(requestId: number, method: string, json: string): void;
@@ -112,6 +122,8 @@ const op = {
   cancel: 15,
   call: 16,
   putLarge: 17,
+  yielded: 18,
+  nextItem: 19,
 } as const;
 
 /** The user's side: encodes and sends. */
@@ -195,14 +207,22 @@ export class ToCoreSender implements ToCore {
   }
   finished(execId: number, outcome: number, durationUs: number, returns: readonly ReturnValue[], error: Uint8Array, errorMessage: string): void {
     const w = this.w.reset(op.finished).u32(execId).u8(outcome).u32(durationUs).u32(returns.length);
-    for (let i = 0; i < returns.length; i++) {
-      const { value, size, contained } = returns[i] as ReturnValue;
-      w.u8(value === undefined ? 1 : 0);
-      if (value === undefined) w.f64(size);
-      else w.data(value);
-      w.list(contained);
-    }
+    for (let i = 0; i < returns.length; i++) this.returned(returns[i] as ReturnValue);
     w.data(error).text(errorMessage);
+    this.send();
+  }
+  yielded(execId: number, index: number, objectId: string, item: ReturnValue): void {
+    this.w.reset(op.yielded).u32(execId).u32(index).text(objectId);
+    this.returned(item);
+    this.send();
+  }
+  nextItem(requestId: number, inTask: boolean, streamSlot: number, itemSlot: number): void {
+    this.w
+      .reset(op.nextItem)
+      .u32(requestId)
+      .u8(inTask ? 1 : 0)
+      .u32(streamSlot)
+      .u32(itemSlot);
     this.send();
   }
   cancel(slot: number, force: boolean, recursive: boolean): void {
@@ -218,10 +238,22 @@ export class ToCoreSender implements ToCore {
     this.send();
   }
 
+  private returned({ value, size, contained }: ReturnValue): void {
+    this.w.u8(value === undefined ? 1 : 0);
+    if (value === undefined) this.w.f64(size);
+    else this.w.data(value);
+    this.w.list(contained);
+  }
   private send(): void {
     this.channel.send(this.w.bytes, this.w.length);
     this.w.trim();
   }
+}
+
+function readReturn(r: RecordReader): ReturnValue {
+  if (r.u8() === 1) return { value: undefined, size: r.f64(), contained: r.list() };
+  const value = r.data();
+  return { value, size: value.length, contained: r.list() };
 }
 
 /** The core's side: decodes one record and calls `core`. */
@@ -236,13 +268,7 @@ export function dispatchToCore(r: RecordReader, memory: Buffer, start: number, c
       const durationUs = r.u32();
       const count = r.u32();
       const returns: ReturnValue[] = [];
-      for (let i = 0; i < count; i++) {
-        if (r.u8() === 1) returns.push({ value: undefined, size: r.f64(), contained: r.list() });
-        else {
-          const value = r.data();
-          returns.push({ value, size: value.length, contained: r.list() });
-        }
-      }
+      for (let i = 0; i < count; i++) returns.push(readReturn(r));
       core.finished(execId, outcome, durationUs, returns, r.data(), r.text());
       break;
     }
@@ -260,6 +286,12 @@ export function dispatchToCore(r: RecordReader, memory: Buffer, start: number, c
       break;
     case op.forget:
       core.forget(r.u32());
+      break;
+    case op.yielded:
+      core.yielded(r.u32(), r.u32(), r.text(), readReturn(r));
+      break;
+    case op.nextItem:
+      core.nextItem(r.u32(), r.u8() === 1, r.u32(), r.u32());
       break;
     case op.putFunction:
       core.putFunction(r.text(), r.data());

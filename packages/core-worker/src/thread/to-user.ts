@@ -33,6 +33,18 @@ export interface ExecTemplate {
   readonly callerWorkerId: string;
   readonly resources: Readonly<Record<string, number>>;
   readonly workingDir: string;
+  /** The function is a generator whose items are returned one by one. */
+  readonly streaming: boolean;
+  /** It pauses at so many items that are not consumed; 0 = never. */
+  readonly backpressure: number;
+}
+
+/** Where an attempt of a streaming task takes up: as StreamStart of the protocol. */
+export interface StreamResume {
+  readonly delivered: number;
+  readonly consumed: number;
+  readonly wanted: readonly number[];
+  readonly until: number;
 }
 
 /** An actor to become. JSON. */
@@ -61,7 +73,11 @@ export interface ToUser {
   /** Run a task. It must first be claimed: claims[claim] from 0 to 1; it was taken back when that fails. */
   execute(execId: number, claim: number, templateKey: number, number: number, attempt: number, args: Uint8Array, refs: readonly Located[]): void;
   becomeActor(execId: number, actor: ExecActor, args: Uint8Array, refs: readonly Located[]): void;
-  /** The task's signal fires. */
+  /** Before `execute` of a streaming task that takes up after an earlier attempt. */
+  resumeStream(execId: number, resume: StreamResume): void;
+  /** So many items of the stream are consumed. */
+  consumed(execId: number, count: number): void;
+  /** The task's signal fires; a generator is made to return. */
   cancelExec(execId: number): void;
   /** Lines of other processes for this driver's terminal. JSON of LogLine[]. */
   logs(json: string): void;
@@ -85,6 +101,8 @@ const op = {
   collectGarbage: 9,
   lost: 10,
   exit: 11,
+  resumeStream: 12,
+  consumed: 13,
 } as const;
 
 const kinds = { value: 0, stored: 1, failed: 2 } as const;
@@ -122,6 +140,14 @@ export class ToUserSender implements ToUser {
   becomeActor(execId: number, actor: ExecActor, args: Uint8Array, refs: readonly Located[]): void {
     this.w.reset(op.becomeActor).u32(execId).text(JSON.stringify(actor)).data(args).u32(refs.length);
     for (const ref of refs) this.located(ref);
+    this.send();
+  }
+  resumeStream(execId: number, { delivered, consumed, wanted, until }: StreamResume): void {
+    this.w.reset(op.resumeStream).u32(execId).u32(delivered).u32(consumed).list(wanted).u32(until);
+    this.send();
+  }
+  consumed(execId: number, count: number): void {
+    this.w.reset(op.consumed).u32(execId).u32(count);
     this.send();
   }
   cancelExec(execId: number): void {
@@ -202,6 +228,12 @@ export function dispatchToUser(r: RecordReader, memory: Buffer, start: number, u
       break;
     case op.becomeActor:
       user.becomeActor(r.u32(), JSON.parse(r.text()) as ExecActor, r.data(), readRefs(r));
+      break;
+    case op.consumed:
+      user.consumed(r.u32(), r.u32());
+      break;
+    case op.resumeStream:
+      user.resumeStream(r.u32(), { delivered: r.u32(), consumed: r.u32(), wanted: r.list(), until: r.u32() });
       break;
     case op.cancelExec:
       user.cancelExec(r.u32());
