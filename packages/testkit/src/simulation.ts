@@ -103,7 +103,7 @@ async function run(
         afterMs: random.next() < 0.3 ? 0 : random.next() * profile.endMs,
       });
     }
-    const ownersMayDie = chosen.some(({ name }) => ["kills", "endings", "failing", "cancels", "products"].includes(name));
+    const ownersMayDie = chosen.some(({ name }) => ["kills", "endings", "failing", "cancels", "products", "streams"].includes(name));
     const driver = cluster.addDriver(machine, undefined, async (act, self) => {
       await Promise.all(
         chosen.map(async ({ name, random: own, afterMs }, at) => {

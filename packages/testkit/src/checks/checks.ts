@@ -7,6 +7,7 @@
 //   K3. Of an actor one process is alive, except on nodes that the cluster has given up; and never two of one incarnation.
 //   K4. Calls of one caller begin in the order of their submission within an incarnation; one that began there already may begin again as a retry.
 //   K5. Acknowledged effects of a later incarnation do not precede those of an earlier one.
+//   K7. A generator is not asked for an item while its limit of items wait for their consumer.
 //   K6. The cores of the daemons pass their own checks.
 import type { ExecActor, ExecTemplate, TemplateOptions } from "@tray/core-worker";
 import type { UserThread } from "../user/user-thread.js";
@@ -16,6 +17,9 @@ interface Submitted {
   readonly name: string;
   readonly maxRetries: number;
   begun: number;
+  /** Streams: how many items may wait for their consumer, and how many it has asked for. */
+  readonly backpressure: number;
+  asked: number;
 }
 
 interface ActorBook {
@@ -73,7 +77,7 @@ export class Checks {
 
   submitted(taskId: string, options: TemplateOptions): void {
     if (this.tasks.has(taskId)) this.world.log.violated(`task id ${taskId} was given twice`);
-    this.tasks.set(taskId, { name: options.name, maxRetries: options.maxRetries, begun: 0 });
+    this.tasks.set(taskId, { name: options.name, maxRetries: options.maxRetries, begun: 0, backpressure: options.backpressure ?? 0, asked: 0 });
   }
   actorCreated(actorId: string, options: { maxRestarts: number; maxTaskRetries: number }): void {
     this.actors.set(actorId, { ...options, lives: [], order: new Map(), effects: new Map() });
@@ -93,6 +97,18 @@ export class Checks {
     }
     if (template.actorId === "") this.checkProcessors(user);
     else this.checkOrder(user, template, number, attempt);
+  }
+  askedForItem(taskId: string): void {
+    const task = this.tasks.get(taskId);
+    if (task !== undefined) task.asked++;
+  }
+  /** K7 */
+  yielded(taskId: string, index: number): void {
+    const task = this.tasks.get(taskId);
+    if (task !== undefined && task.backpressure > 0 && index - task.asked > task.backpressure)
+      this.world.log.violated(
+        `K7: stream ${task.name} ${taskId} yields item ${index} when ${task.asked} were asked for, with a limit of ${task.backpressure}`,
+      );
   }
   actorBegan(user: UserThread, spec: ExecActor): void {
     const book = this.actors.get(spec.actorId);

@@ -4,7 +4,7 @@
 //   V1. Handles are released when the activation ends, unless they were kept for the actor; after that the activation can do nothing.
 import { toFixedPoint } from "@tray/protocol";
 import type { UserThread } from "./user-thread.js";
-import { SimHandle, type SimRef, type SimValue } from "./value.js";
+import { SimHandle, type SimRef, type SimStream, type SimValue } from "./value.js";
 
 /** A failure as simulated code catches it. */
 export class SimFailure extends Error {
@@ -29,6 +29,11 @@ export interface SubmitOptions {
   readonly node?: { readonly nodeId: string; readonly soft: boolean };
 }
 
+export interface StreamOptions extends SubmitOptions {
+  /** The producer pauses at so many items that are not taken; 0 = never. */
+  readonly backpressure: number;
+}
+
 export interface ActorOptions {
   readonly name?: string;
   readonly namespace?: string;
@@ -42,7 +47,7 @@ export interface ActorOptions {
 }
 
 export class Activation {
-  private readonly handles = new Set<SimRef | SimHandle>();
+  private readonly handles = new Set<SimRef | SimHandle | SimStream>();
   ended = false;
   /** It has waited for something: its processors may have been lent out. */
   waited = false;
@@ -82,6 +87,36 @@ export class Activation {
     );
   }
 
+  stream(program: string, args: readonly SimValue[], options: StreamOptions): SimStream {
+    this.check();
+    const { resources = { CPU: 1 }, maxRetries = 3, retryExceptions = false, backpressure } = options;
+    const functionId = this.user.ship(program);
+    const template = { functionId, name: program, numReturns: 1, resources: toFixedPoint(resources), maxRetries, retryExceptions };
+    return this.own(this.user.submitStream(this, { ...template, streaming: true, backpressure }, args, 0));
+  }
+  callStream(handle: SimHandle, method: string, args: readonly SimValue[], backpressure: number): SimStream {
+    this.check();
+    const { actorId, className, maxTaskRetries: maxRetries } = handle;
+    const template = {
+      functionId: "",
+      name: `${className}.${method}`,
+      numReturns: 1,
+      resources: {},
+      maxRetries,
+      retryExceptions: false,
+      actorId,
+      method,
+    };
+    return this.own(this.user.submitStream(this, { ...template, streaming: true, backpressure }, args, handle.slot));
+  }
+  /** @returns the next item; undefined after the last. */
+  async next(stream: SimStream): Promise<SimRef | undefined> {
+    this.check();
+    this.waited = true;
+    const ref = await this.user.nextItem(this, stream);
+    return ref === undefined ? undefined : this.own(ref);
+  }
+
   async put(value: SimValue): Promise<SimRef> {
     this.check();
     const ref = await this.user.put(value);
@@ -106,7 +141,7 @@ export class Activation {
     return ready;
   }
 
-  cancel(ref: SimRef, how: { force?: boolean; recursive?: boolean } = {}): void {
+  cancel(ref: SimRef | SimStream, how: { force?: boolean; recursive?: boolean } = {}): void {
     this.check();
     this.user.core.cancel(ref.slot, how.force === true, how.recursive !== false);
   }
@@ -158,7 +193,7 @@ export class Activation {
     this.check();
   }
 
-  release(handle: SimRef | SimHandle): void {
+  release(handle: SimRef | SimHandle | SimStream): void {
     if (handle.released) return;
     handle.released = true;
     this.handles.delete(handle);
@@ -172,7 +207,7 @@ export class Activation {
   }
 
   /** A handle that came into being in this run. */
-  own<H extends SimRef | SimHandle>(handle: H): H {
+  own<H extends SimRef | SimHandle | SimStream>(handle: H): H {
     if (this.ended) {
       this.handles.add(handle);
       this.release(handle);
@@ -182,7 +217,7 @@ export class Activation {
     return handle;
   }
   /** Moves a handle to another activation, which outlives this one. */
-  give(handle: SimRef | SimHandle, to: Activation): void {
+  give(handle: SimRef | SimHandle | SimStream, to: Activation): void {
     this.handles.delete(handle);
     to.handles.add(handle);
   }

@@ -19,6 +19,8 @@ export function throughPipe(pipe: Pipe, core: ToCore): ToCore {
     release: (...a) => pipe.post(() => core.release(...a)),
     unpin: (...a) => pipe.post(() => core.unpin(...a)),
     finished: (...a) => pipe.post(() => core.finished(...a)),
+    yielded: (...a) => pipe.post(() => core.yielded(...a)),
+    nextItem: (...a) => pipe.post(() => core.nextItem(...a)),
     cancel: (...a) => pipe.post(() => core.cancel(...a)),
     call: (...a) => pipe.post(() => core.call(...a)),
   };
@@ -44,6 +46,8 @@ export function userThroughPipe(pipe: Pipe, user: ToUser): ToUser {
       const [argsCopy, refsCopy] = [args.slice(), refs.map(copyOf)];
       pipe.post(() => user.becomeActor(execId, actor, argsCopy, refsCopy));
     },
+    resumeStream: (...a) => pipe.post(() => user.resumeStream(...a)),
+    consumed: (...a) => pipe.post(() => user.consumed(...a)),
     cancelExec: (...a) => pipe.post(() => user.cancelExec(...a)),
     logs: (...a) => pipe.post(() => user.logs(...a)),
     collectGarbage: () => pipe.post(() => user.collectGarbage()),

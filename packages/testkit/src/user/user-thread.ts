@@ -19,20 +19,22 @@ import {
   outcomes,
   type ReturnValue,
   type TemplateOptions,
+  type StreamResume,
   type ToCore,
   type ToUser,
 } from "@tray/core-worker";
 import type { Arena } from "@tray/object-store";
 import { type Address, type JobId, newActorId, objectIdOf, taskIdOf, toFixedPoint } from "@tray/protocol";
+import { Streaming } from "@tray/worker-host";
 import type { Checks } from "../checks/checks.js";
 import { Violation } from "../world/event-log.js";
 import type { EventLog } from "../world/event-log.js";
 import type { SimProcess } from "../world/process.js";
 import { Abandoned, Activation, type ActorOptions, SimFailure } from "./activation.js";
 import { Pipe } from "./pipe.js";
-import { type ActorProgram, actorPrograms, programs } from "./registry.js";
+import { type ActorProgram, actorPrograms, programs, streamPrograms } from "./registry.js";
 import { throughPipe, userThroughPipe } from "./to-core.js";
-import { Blob, decode, encode, SimHandle, SimRef, type SimValue } from "./value.js";
+import { Blob, decode, encode, SimHandle, SimRef, SimStream, type SimValue } from "./value.js";
 
 /** Flat values up to this many bytes travel inline. */
 const inlineMax = 1024;
@@ -76,6 +78,7 @@ export interface Running {
   readonly template: ExecTemplate;
   readonly startedMs: number;
   finished: boolean;
+  streaming?: Streaming;
 }
 
 interface Get {
@@ -112,6 +115,7 @@ export class UserThread implements ToUser {
   private readonly blobs = new Map<string, string>();
   private readonly queue: Execution[] = [];
   private readonly cancelled = new Set<number>();
+  private readonly resumes = new Map<number, StreamResume>();
   private nextSlot = 1;
   private nextRequest = 1;
   private nextNumber = 0;
@@ -163,6 +167,21 @@ export class UserThread implements ToUser {
   }
 
   submit(activation: Activation, options: TemplateOptions, args: readonly SimValue[], alsoHeld: number): SimRef {
+    const { slot, taskId } = this.submitted(activation, options, args, alsoHeld);
+    return new SimRef(slot, objectIdOf(taskId, 0), this.self);
+  }
+  submitStream(activation: Activation, options: TemplateOptions, args: readonly SimValue[], alsoHeld: number): SimStream {
+    const { slot, taskId } = this.submitted(activation, options, args, alsoHeld);
+    return new SimStream(slot, taskId);
+  }
+  async nextItem(activation: Activation, stream: SimStream): Promise<SimRef | undefined> {
+    const slot = this.nextSlot++;
+    this.checks.askedForItem(stream.taskId);
+    const taken = (await this.request((id) => this.core.nextItem(id, activation.execId !== 0, stream.slot, slot))) as { index: number } | null;
+    return taken === null ? undefined : new SimRef(slot, objectIdOf(stream.taskId, taken.index), this.self);
+  }
+
+  private submitted(activation: Activation, options: TemplateOptions, args: readonly SimValue[], alsoHeld: number): { slot: number; taskId: string } {
     const key = JSON.stringify(options);
     let templateId = this.templateIds.get(key);
     if (templateId === undefined) {
@@ -178,7 +197,7 @@ export class UserThread implements ToUser {
     const held = alsoHeld === 0 ? packed.held : [...packed.held, alsoHeld];
     this.core.submit(templateId, number, slot, activation.execId, packed.bytes, packed.argSlots, held);
     if (packed.temporary.length > 0) this.core.release(packed.temporary);
-    return new SimRef(slot, objectIdOf(taskId, 0), this.self);
+    return { slot, taskId };
   }
 
   createActor(activation: Activation, className: string, args: readonly SimValue[], options: ActorOptions): SimHandle {
@@ -208,6 +227,7 @@ export class UserThread implements ToUser {
         concurrencyGroups: {},
         maxPendingCalls: 0,
         methods: Object.keys(actorPrograms.get(className)?.methods ?? {}),
+        streams: Object.keys(actorPrograms.get(className)?.streams ?? {}),
       },
       packed.bytes,
       packed.argSlots,
@@ -444,7 +464,18 @@ export class UserThread implements ToUser {
   cancelExec(execId: number): void {
     const running = this.running.get(execId);
     if (running === undefined) this.cancelled.add(execId);
+    else if (running.streaming !== undefined) running.streaming.stop();
     else this.finish(running, outcomes.cancelled, [], "");
+  }
+
+  resumeStream(execId: number, resume: StreamResume): void {
+    this.resumes.set(execId, resume);
+  }
+  consumed(execId: number, count: number): void {
+    const streaming = this.running.get(execId)?.streaming;
+    const resume = this.resumes.get(execId);
+    if (streaming !== undefined) streaming.consumed(count);
+    else if (resume !== undefined) this.resumes.set(execId, { ...resume, consumed: count });
   }
 
   becomeActor(execId: number, spec: ExecActor, args: Uint8Array, refs: readonly Located[]): void {
@@ -504,6 +535,10 @@ export class UserThread implements ToUser {
     try {
       const values = refs.map((ref) => this.read(ref, activation));
       const list = this.unpack(args, activation, values);
+      if (template.streaming) {
+        await this.stream(running, list);
+        return;
+      }
       const value = await this.invoke(template, activation, list);
       if (running.finished) return;
       const returned = await this.returnOf(activation, value);
@@ -522,6 +557,41 @@ export class UserThread implements ToUser {
     }
   }
 
+  private async stream(running: Running, args: readonly SimValue[]): Promise<void> {
+    const { activation, template } = running;
+    const { execId } = activation;
+    const generator = this.generatorOf(template, activation, args);
+    const host = {
+      yielded: async (index: number, value: unknown): Promise<void> => {
+        this.checks.yielded(activation.taskId, index);
+        const item = await this.returnOf(activation, value as SimValue, index);
+        this.core.yielded(execId, index, item.value === undefined ? objectIdOf(activation.taskId, index) : "", item);
+      },
+      now: () => this.process.clock.now(),
+      turn: () => new Promise<void>((resolve) => this.process.clock.endOfTurn(resolve)),
+    };
+    const streaming = new Streaming(template.name, generator, template.backpressure, host, this.resumes.get(execId));
+    running.streaming = streaming;
+    await streaming.run();
+    const count = Buffer.alloc(8);
+    count.writeDoubleLE(streaming.count);
+    if (streaming.stopped) this.finish(running, outcomes.cancelled, [], "");
+    else this.finish(running, outcomes.ok, [{ value: count, size: 8, contained: [] }], "");
+  }
+
+  private generatorOf(template: ExecTemplate, activation: Activation, args: readonly SimValue[]): AsyncGenerator<SimValue, void, undefined> {
+    if (template.actorId === "") {
+      const program = streamPrograms.get(this.blobs.get(template.functionId) ?? "");
+      if (program === undefined) throw new Violation(`stream ${template.name}: its function was not loaded`);
+      return program(activation, ...args);
+    }
+    const { actor } = this;
+    const method = actor?.program.streams[template.method];
+    if (actor === undefined || method === undefined)
+      throw new Violation(`call of ${template.name}, but this process is ${actor === undefined ? "no actor" : actor.spec.className}`);
+    return method(actor.state, activation, ...args);
+  }
+
   private async invoke(template: ExecTemplate, activation: Activation, args: SimValue[]): Promise<SimValue> {
     if (template.actorId === "") {
       const name = this.blobs.get(template.functionId);
@@ -536,10 +606,10 @@ export class UserThread implements ToUser {
     return method(actor.state, activation, ...args);
   }
 
-  private async returnOf(activation: Activation, value: SimValue): Promise<ReturnValue> {
+  private async returnOf(activation: Activation, value: SimValue, index = 0): Promise<ReturnValue> {
     const { bytes, held } = encode(value);
     if (bytes.length <= inlineMax) return { value: bytes, size: bytes.length, contained: held };
-    const objectId = objectIdOf(activation.taskId, 0);
+    const objectId = objectIdOf(activation.taskId, index);
     const created = (await this.request((id) => this.core.create(id, 0, activation.execId, objectId, bytes.length, []))) as {
       offset: number;
       exists: boolean;
@@ -556,6 +626,7 @@ export class UserThread implements ToUser {
     running.finished = true;
     const { activation } = running;
     this.running.delete(activation.execId);
+    this.resumes.delete(activation.execId);
     this.current--;
     if (!this.process.alive) return;
     this.log.note(this.process.host, `ends ${running.template.name} ${activation.taskId} outcome ${outcome}${message === "" ? "" : ` ${message}`}`);

@@ -37,6 +37,15 @@ export class SimHandle {
   ) {}
 }
 
+/** The consumer's end of a streaming task. */
+export class SimStream {
+  released = false;
+  constructor(
+    readonly slot: number,
+    readonly taskId: string,
+  ) {}
+}
+
 export interface Decoding {
   readonly args: readonly SimValue[];
   adopt(objectId: string, owner: Address): SimRef;

@@ -1,6 +1,6 @@
 // The simulated user code: small functions and actors whose results can be checked.
-import { SimFailure } from "../user/activation.js";
-import { type ActorMemory, actorPrograms, type Program, programs } from "../user/registry.js";
+import { type Activation, SimFailure } from "../user/activation.js";
+import { type ActorMemory, actorPrograms, type Program, programs, type StreamProgram, streamPrograms } from "../user/registry.js";
 import { ExitActor } from "../user/user-thread.js";
 import { Blob, type SimHandle, type SimRef, type SimValue } from "../user/value.js";
 
@@ -114,10 +114,44 @@ const all: Record<string, Program> = {
   },
 };
 
+/** Items 1 to `count`: numbers, every third a blob when `size` is given. Its attempts before `until` die after item `dieAt`; it throws after `throwAt`. */
+async function* items(
+  act: Activation,
+  count: number,
+  size: number,
+  ms: number,
+  how: { until?: number; dieAt?: number; throwAt?: number },
+): AsyncGenerator<SimValue, void, undefined> {
+  for (let i = 1; i <= count; i++) {
+    if (ms > 0) await act.sleep(ms);
+    yield itemOf(i, size);
+    if (i === how.dieAt && act.attempt < (how.until ?? 0)) await act.crash();
+    if (i === how.throwAt) throw new Error("thrown on purpose");
+  }
+}
+export const itemOf = (i: number, size: number): SimValue => (size > 0 && i % 3 === 0 ? new Blob(i, size) : i);
+
+const allStreams: Record<string, StreamProgram> = {
+  items: (act, count, size, ms, how) => items(act, num(count), num(size), num(ms), how as object),
+  /** Objects that this worker owns. */
+  async *putItems(act, count, size) {
+    for (let i = 1; i <= num(count); i++) yield [await act.put(itemOf(i, num(size)))];
+  },
+  /** Passes on what another stream yields. */
+  async *relayItems(act, count, size, backpressure) {
+    const inner = act.stream("items", [num(count), num(size), 0, {}], { backpressure: num(backpressure), maxRetries: -1 });
+    for (let ref = await act.next(inner); ref !== undefined; ref = await act.next(inner)) {
+      yield await act.get(ref);
+      act.release(ref);
+    }
+  },
+};
+
 const list = (state: ActorMemory): number => num(state["n"] as SimValue);
 
 export function registerPrograms(): void {
   for (const [name, program] of Object.entries(all)) programs.set(name, program);
+  for (const [name, program] of Object.entries(allStreams)) streamPrograms.set(name, program);
   actorPrograms.set("Counter", {
     construct: async (act, start, ms) => {
       if (num(ms) > 0) await act.sleep(num(ms));
@@ -166,6 +200,9 @@ export function registerPrograms(): void {
         return new Blob(num(seed), num(size));
       },
       total: (state) => list(state),
+    },
+    streams: {
+      items: (_state, act, count, size, ms) => items(act, num(count), num(size), num(ms), {}),
     },
   });
 }

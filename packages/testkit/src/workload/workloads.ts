@@ -2,6 +2,7 @@
 import { SimFailure } from "../user/activation.js";
 import { Blob, type SimHandle, type SimRef, type SimValue } from "../user/value.js";
 import { Violation } from "../world/event-log.js";
+import { itemOf } from "./programs.js";
 import type { Outcome, Stage } from "./stage.js";
 
 export type Workload = (s: Stage) => Promise<void>;
@@ -359,6 +360,112 @@ const products: Workload = async (s) => {
   if (added !== undefined && expected !== undefined) s.equal("a sum of results of an actor", added, expected);
 };
 
+/** Items of generators: in order, each once, whatever dies; streams that are left early, cancelled, or end with an error. */
+const streams: Workload = async (s) => {
+  const count = s.between(0, 30);
+  const size = s.pick(0, 300, 2_000, 9_000);
+  const backpressure = s.pick(1, 2, 5, 100, 0);
+  const maxRetries = s.pick(3, -1);
+  const throwAt = s.chance(0.2) ? s.between(1, count + 1) : 0;
+  const how = { throwAt, ...(s.deadly && s.chance(0.2) ? { until: s.between(1, 2), dieAt: s.between(1, count + 1) } : {}) };
+  const stream = s.act.stream("items", [count, size, s.pick(0, 0, 5, 20), how], { backpressure, maxRetries });
+  const thrown = throwAt > 0 && throwAt <= count;
+  const leaveAfter = s.chance(0.25) ? s.int(count + 1) : -1;
+  const cancelAfter = leaveAfter < 0 && s.chance(0.15) ? s.int(count + 1) : -1;
+  const sure = maxRetries === -1 && cancelAfter < 0;
+  const late: { i: number; ref: SimRef }[] = [];
+  const readers: { i: number; ref: SimRef }[] = [];
+  let i = 0;
+  for (;;) {
+    if (i === leaveAfter) break;
+    if (i === cancelAfter) s.act.cancel(stream);
+    const ref = await s.act.next(stream);
+    if (ref === undefined) break;
+    i++;
+    if (s.chance(0.2)) await s.act.sleep(s.int(40));
+    if (i > (thrown ? throwAt : count)) {
+      // Only an error follows the last item.
+      const end = await s.outcome(ref);
+      if (end.ok) throw new Violation(`item ${i} of a stream of ${count} is ${JSON.stringify(end.value)}`);
+      s.mayFail(
+        "the end of a stream",
+        end,
+        ["TASK_ERROR", ...(cancelAfter >= 0 ? ["TASK_CANCELLED"] : []), ...(how.until === undefined ? [] : ["WORKER_CRASHED"])],
+        sure,
+      );
+      s.equal("what follows the end of a stream", await s.act.next(stream), undefined);
+      return;
+    }
+    const use = s.int(3);
+    if (use === 0) late.push({ i, ref });
+    else if (use === 1) readers.push({ i, ref: s.act.submit("sum", [[], ref], { maxRetries: -1 }) });
+    else {
+      const outcome = await s.outcome(ref);
+      if (outcome.ok) s.equal(`item ${i}`, outcome.value, itemOf(i, size));
+      else {
+        s.mayFail(
+          `item ${i} of ${count}`,
+          outcome,
+          [...(cancelAfter >= 0 ? ["TASK_CANCELLED"] : []), ...(how.until === undefined ? [] : ["WORKER_CRASHED"])],
+          sure,
+        );
+        if (outcome.code !== "OBJECT_RECONSTRUCTION_FAILED") {
+          s.equal("what follows the error of a stream", await s.act.next(stream), undefined);
+          break;
+        }
+      }
+    }
+    if (use !== 0 || s.chance(0.2)) s.act.release(ref);
+  }
+  if (leaveAfter < 0 && cancelAfter < 0 && sure && i !== count) throw new Violation(`a stream of ${count} items ended after ${i}`);
+  s.act.release(stream);
+  await s.act.sleep(s.pick(0, 20, 500));
+  for (const { i: at, ref } of late) {
+    if (ref.released) continue;
+    const value = await s.value(`item ${at} of ${count}, read late`, ref, ["TASK_CANCELLED", "WORKER_CRASHED"], false);
+    if (value !== undefined) s.equal(`item ${at}, read late`, value, itemOf(at, size));
+  }
+  for (const { i: at, ref } of readers) {
+    const value = await s.value(`item ${at} of ${count}, read by a task`, ref, ["TASK_CANCELLED", "WORKER_CRASHED"], false);
+    if (value !== undefined) s.equal(`item ${at}, read by a task`, value, at);
+  }
+};
+
+/** Streams of streams, of references, of actors. */
+const moreStreams: Workload = async (s) => {
+  const count = s.between(1, 12);
+  const size = s.pick(0, 300, 2_000);
+  const backpressure = s.pick(1, 3, 100);
+  const kind = s.pick("relay", "put", "actor");
+  const handle = kind === "actor" ? s.act.createActor("Counter", [0, 0], { maxRestarts: s.pick(0, -1), maxTaskRetries: s.pick(0, -1) }) : undefined;
+  const stream =
+    handle !== undefined
+      ? s.act.callStream(handle, "items", [count, size, s.pick(0, 10)], backpressure)
+      : s.act.stream(kind === "relay" ? "relayItems" : "putItems", [count, size, backpressure], { backpressure, maxRetries: 3 });
+  const leaveAfter = s.chance(0.3) ? s.int(count) : -1;
+  let i = 0;
+  for (; i !== leaveAfter; ) {
+    const ref = await s.act.next(stream);
+    if (ref === undefined) break;
+    i++;
+    const value = await s.value(`item ${i} of ${count} (${kind})`, ref);
+    s.act.release(ref);
+    if (value === undefined) {
+      s.act.release(stream);
+      return;
+    }
+    if (kind !== "put") s.equal(`item ${i} (${kind})`, value, itemOf(i, size));
+    else {
+      const [inner] = value as unknown as [SimRef];
+      const read = await s.value(`what item ${i} refers to`, inner);
+      if (read !== undefined) s.equal(`what item ${i} refers to`, read, itemOf(i, size));
+      s.act.release(inner);
+    }
+  }
+  if (leaveAfter < 0) s.equal(`the length of a stream (${kind})`, i, count);
+  s.act.release(stream);
+};
+
 export const workloads: Readonly<Record<string, Workload>> = {
   plain,
   nested,
@@ -375,4 +482,6 @@ export const workloads: Readonly<Record<string, Workload>> = {
   failing,
   handles,
   products,
+  streams,
+  moreStreams,
 };
