@@ -14,6 +14,8 @@ import type { StreamResume } from "@tray/core-worker";
 export interface StreamingHost {
   /** Hands an item on; a promise when that takes a while. */
   yielded(index: number, value: unknown): Promise<void> | undefined;
+  /** It waits for its consumer though the item before was not handed on: an earlier attempt had done that. */
+  resting(): void;
   /** The time, ms. */
   now(): number;
   /** One turn of the event loop. */
@@ -90,11 +92,13 @@ export class Streaming {
       }
       if (done === true) return;
       const index = ++this.count;
-      if (index > delivered || this.wanted.has(index)) await this.handOn(index, value);
+      const isNew = index > delivered || this.wanted.has(index);
+      if (isNew) await this.handOn(index, value);
       if (until > 0 && index >= until && !this.stopped) {
         await this.close();
         return;
       }
+      if (index === delivered && !isNew && this.isFull(index)) this.host.resting();
       while (index >= delivered && this.isFull(index)) await new Promise<void>((resolve) => (this.wake = resolve)); // Y2
       if (this.host.now() >= sliceEnd) {
         await this.host.turn(); // Y4

@@ -428,6 +428,7 @@ export class UserExecutor {
             runtime.core.yielded(execId, index, "", inline);
             return undefined;
           },
+          resting: () => runtime.core.resting(execId),
           now: () => runtime.clock.now(),
           turn: () => new Promise((resolve) => runtime.clock.endOfTurn(resolve)),
         },

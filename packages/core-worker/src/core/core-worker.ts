@@ -371,6 +371,9 @@ export class CoreWorker implements ToCore {
   yielded(execId: number, index: number, objectId: string, item: ReturnValue): void {
     if (!this.executor.yielded(execId, index, item) && objectId !== "") this.raylet.deleteObjects({ objectIds: [objectId] });
   }
+  resting(execId: number): void {
+    this.executor.resting(execId);
+  }
   nextItem(requestId: number, inTask: boolean, streamSlot: number, itemSlot: number): void {
     const { task } = this.references.bySlot(streamSlot);
     const stream = task?.stream;

@@ -161,7 +161,8 @@ export class Executor {
         this.answer(session, unstarted(push, TaskOutcome.SYSTEM_ERROR, errorInfo("SYSTEM", "a task came before its template")));
         continue;
       }
-      if (this.exiting) {
+      // Behind a task that waits it would wait, too, perhaps for itself.
+      if (this.exiting || this.isBlocked) {
         this.answer(session, unstarted(push, TaskOutcome.UNSTARTED));
         continue;
       }
@@ -321,8 +322,13 @@ export class Executor {
       return false;
     }
     stream.made = Math.max(stream.made, index);
-    this.paused(execution, isFull(execution, stream));
+    this.paused(execution, index === stream.made && isFull(execution, stream));
     return true;
+  }
+
+  resting(execId: number): void {
+    const execution = this.executions.get(execId);
+    if (execution?.stream !== undefined) this.paused(execution, isFull(execution, execution.stream)); // word of its consumer may have crossed this
   }
 
   streamProgress(session: Session, message: StreamProgress): void {
@@ -333,7 +339,7 @@ export class Executor {
       if (stream === undefined || execution.session !== session || push?.number !== number || push.attempt !== attempt) continue;
       if (consumed <= stream.consumed) return;
       stream.consumed = consumed;
-      this.paused(execution, isFull(execution, stream));
+      if (!isFull(execution, stream)) this.paused(execution, false);
       if (execution.state === "handed") this.user.consumed(execution.id, consumed);
       return;
     }
@@ -404,6 +410,9 @@ export class Executor {
       this.host.blocked(this.toldBlocked, true);
       this.giveBack(() => true); // they would wait behind a task that waits, perhaps for them
     });
+  }
+  private get isBlocked(): boolean {
+    return this.blockedGets > 0 && this.toldBlocked !== "";
   }
   blockedEnd(): void {
     this.blockedGets--;
@@ -647,7 +656,6 @@ export class Executor {
     const { stream } = execution;
     if (stream !== undefined && push.stream !== undefined && push.stream.delivered > 0) {
       this.user.resumeStream(id, { ...push.stream, consumed: stream.consumed });
-      this.paused(execution, isFull(execution, stream));
     }
     this.user.execute(id, claim, template.key, push.number, push.attempt, push.args, execution.located);
     if (template.wire.timeoutMs > 0) this.limitTime(execution, session, push, template);
@@ -751,7 +759,7 @@ export class Executor {
     this.answering = false;
     for (const [session, tasks] of this.answers) {
       try {
-        session.client(CallerService).tasksDone({ tasks, workerExiting: this.exiting });
+        session.client(CallerService).tasksDone({ tasks, workerExiting: this.exiting, workerBlocked: this.isBlocked });
       } catch (error) {
         this.logger.debug("answers dropped: the caller is gone", { error: messageOf(error) });
       }

@@ -102,6 +102,7 @@ export class Leases implements LeaseGroupHost {
       const known = this.byLease.get(id);
       if (known === undefined) continue;
       known.lease.stealing = false;
+      known.lease.blocked = message.workerBlocked;
       for (const done of message.tasks) {
         const task = known.group.done(known.lease, done.number, now);
         if (task === undefined) continue;

@@ -274,7 +274,6 @@ export class Submitter {
       this.references.use(input);
       this.references.unneedForLineage(input);
     }
-    task.isLineage = false;
     task.state = "waiting";
     task.attempt++;
     for (const input of [...task.refs, ...task.held]) if (input.owner === undefined && input.state.kind === "freed") this.reconstruct(input);

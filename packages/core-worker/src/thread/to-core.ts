@@ -97,6 +97,8 @@ export interface ToCore {
   finished(execId: number, outcome: number, durationUs: number, returns: readonly ReturnValue[], error: Uint8Array, errorMessage: string): void;
   /** One item of a streaming execution, in order. `objectId` is set when it was written into the arena. */
   yielded(execId: number, index: number, objectId: string, item: ReturnValue): void;
+  /** The generator of an execution that took up after another waits for its consumer, before it has yielded anything new. */
+  resting(execId: number): void;
   /** The next item of the stream whose handle is in `streamSlot`; `itemSlot` will hold it. Reply: `{index}`, or null after the last. */
   nextItem(requestId: number, inTask: boolean, streamSlot: number, itemSlot: number): void;
   cancel(slot: number, force: boolean, recursive: boolean): void;
@@ -124,6 +126,7 @@ const op = {
   putLarge: 17,
   yielded: 18,
   nextItem: 19,
+  resting: 20,
 } as const;
 
 /** The user's side: encodes and sends. */
@@ -216,6 +219,10 @@ export class ToCoreSender implements ToCore {
     this.returned(item);
     this.send();
   }
+  resting(execId: number): void {
+    this.w.reset(op.resting).u32(execId);
+    this.send();
+  }
   nextItem(requestId: number, inTask: boolean, streamSlot: number, itemSlot: number): void {
     this.w
       .reset(op.nextItem)
@@ -289,6 +296,9 @@ export function dispatchToCore(r: RecordReader, memory: Buffer, start: number, c
       break;
     case op.yielded:
       core.yielded(r.u32(), r.u32(), r.text(), readReturn(r));
+      break;
+    case op.resting:
+      core.resting(r.u32());
       break;
     case op.nextItem:
       core.nextItem(r.u32(), r.u8() === 1, r.u32(), r.u32());

@@ -20,6 +20,7 @@ export function throughPipe(pipe: Pipe, core: ToCore): ToCore {
     unpin: (...a) => pipe.post(() => core.unpin(...a)),
     finished: (...a) => pipe.post(() => core.finished(...a)),
     yielded: (...a) => pipe.post(() => core.yielded(...a)),
+    resting: (...a) => pipe.post(() => core.resting(...a)),
     nextItem: (...a) => pipe.post(() => core.nextItem(...a)),
     cancel: (...a) => pipe.post(() => core.cancel(...a)),
     call: (...a) => pipe.post(() => core.call(...a)),

@@ -567,6 +567,7 @@ export class UserThread implements ToUser {
         const item = await this.returnOf(activation, value as SimValue, index);
         this.core.yielded(execId, index, item.value === undefined ? objectIdOf(activation.taskId, index) : "", item);
       },
+      resting: () => this.core.resting(execId),
       now: () => this.process.clock.now(),
       turn: () => new Promise<void>((resolve) => this.process.clock.endOfTurn(resolve)),
     };

@@ -29,6 +29,8 @@ export interface Lease {
   stealing: boolean;
   /** The worker has said that it will end: draining, and no other may have it. */
   leaving: boolean;
+  /** What runs there waits, as far as is known, and has lent its processors: nothing is to be put behind it. */
+  blocked: boolean;
   readonly grantedMs: number;
 }
 
@@ -134,6 +136,7 @@ export class LeaseGroup {
       idleSinceMs: nowMs,
       stealing: false,
       leaving: false,
+      blocked: false,
       grantedMs: nowMs,
     };
     this.leases.set(lease.id, lease);
@@ -248,7 +251,7 @@ export class LeaseGroup {
     if (lease.state !== "up") return false;
     const count = lease.inflight.size;
     if (count === 0) return true;
-    if (count >= this.limits.depthMax) return false;
+    if (lease.blocked || count >= this.limits.depthMax) return false;
     if (nowMs - lease.progressMs >= stalledMs) return count < 2 && !limited; // one ahead, so that its arguments come meanwhile
     if (limited) return false; // its time runs from when the worker has it: never behind another
     return expected < this.limits.shortTaskMs && lease.expectedMs + expected <= this.limits.budgetMs;

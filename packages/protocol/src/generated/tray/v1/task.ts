@@ -152,6 +152,8 @@ export interface TasksDone {
   tasks: TaskDone[];
   /** the worker leaves after this (maxCalls, exitActor): push nothing more */
   workerExiting: boolean;
+  /** what runs waits (get, a full stream): push nothing behind it */
+  workerBlocked: boolean;
 }
 
 /** One item of a streaming task. Items of one attempt come in order, before the attempt's TaskDone. */
@@ -1372,7 +1374,7 @@ export const TaskReturn: MessageFns<TaskReturn> = {
 };
 
 function createBaseTasksDone(): TasksDone {
-  return { tasks: [], workerExiting: false };
+  return { tasks: [], workerExiting: false, workerBlocked: false };
 }
 
 export const TasksDone: MessageFns<TasksDone> = {
@@ -1382,6 +1384,9 @@ export const TasksDone: MessageFns<TasksDone> = {
     }
     if (message.workerExiting !== false) {
       writer.uint32(16).bool(message.workerExiting);
+    }
+    if (message.workerBlocked !== false) {
+      writer.uint32(24).bool(message.workerBlocked);
     }
     return writer;
   },
@@ -1415,6 +1420,14 @@ export const TasksDone: MessageFns<TasksDone> = {
             message.workerExiting = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.workerBlocked = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1434,6 +1447,7 @@ export const TasksDone: MessageFns<TasksDone> = {
     const message = createBaseTasksDone();
     message.tasks = object.tasks?.map((e) => TaskDone.fromPartial(e)) || [];
     message.workerExiting = object.workerExiting ?? false;
+    message.workerBlocked = object.workerBlocked ?? false;
     return message;
   },
 };
