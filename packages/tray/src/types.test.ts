@@ -1,5 +1,5 @@
 // Type tests: they are checked by the compiler (npm run lint, "types of the tests"); running them only shows that they exist.
-import type { ActorHandle, ObjectRef, RemoteFunction } from "./index.js";
+import type { ActorHandle, ObjectRef, ObjectRefGenerator, RemoteFunction } from "./index.js";
 import { get, remote } from "./index.js";
 import { ActorPool, map, Queue } from "./util.js";
 
@@ -10,7 +10,21 @@ const add = remote((a: number, b: number) => a + b);
 const later = remote(async (name: string) => ({ name }));
 const three = remote((): [number, string, boolean] => [1, "a", true], { numReturns: 3 });
 
+const upTo = remote(function* (n: number) {
+  for (let i = 0; i < n; i++) yield i;
+});
+const lines = remote(async function* (file: string) {
+  yield Promise.resolve(file);
+});
+const rows = remote((n: number): Iterator<{ row: number }> & Iterable<{ row: number }> => [{ row: n }].values(), { numReturns: "streaming" });
+const never = remote((): never => {
+  throw new Error("always");
+});
+
 class Counter {
+  *history(from: number): Generator<string> {
+    yield String(from);
+  }
   count = 0;
   constructor(start: number, step = 1) {
     this.count = start + step;
@@ -60,6 +74,20 @@ async function typesOf(): Promise<void> {
   // @ts-expect-error: the constructor takes numbers
   CounterActor.remote("1");
   void again;
+
+  const numbers = upTo.remote(3);
+  same<Equal<typeof numbers, ObjectRefGenerator<number>>>(); // generators stream
+  for await (const ref of numbers) same<Equal<typeof ref, ObjectRef<number>>>();
+  const texts = lines.options({ generatorBackpressureNumObjects: 2 }).remote("x");
+  same<Equal<typeof texts, ObjectRefGenerator<string>>>(); // what is yielded is awaited
+  const told = rows.remote(1);
+  same<Equal<typeof told, ObjectRefGenerator<{ row: number }>>>();
+  const threw = never.remote();
+  same<Equal<typeof threw, ObjectRef<never>>>(); // no generator
+  const history = counter.history.remote(1);
+  same<Equal<typeof history, ObjectRefGenerator<string>>>();
+  // @ts-expect-error: not a number, nor "streaming"
+  upTo.options({ numReturns: "flowing" });
 }
 
 async function typesOfUtil(): Promise<void> {
