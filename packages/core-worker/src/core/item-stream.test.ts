@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { ItemStream } from "./item-stream.js";
 import { ObjectEntry } from "./object-entry.js";
 
-const entryOf = (index: number): ObjectEntry => new ObjectEntry(undefined, undefined, index, `item-${index}`);
+const entryOf = (index: number): ObjectEntry => new ObjectEntry(0, undefined, undefined, index, `item-${index}`);
 const session = {} as Parameters<ItemStream["begin"]>[0];
 
 /** Takes, and notes what came. */
