@@ -173,7 +173,7 @@ describe("values", () => {
     expect(refusalOf([new WeakMap()])).toBe("value[0] → a WeakMap");
     expect(refusalOf({ f: (() => 1).bind(null) })).toMatch(/value\.f → a bound function/);
     expect(refusalOf([new Proxy({}, {})])).toBe("value[0] → a Proxy");
-    expect(refusalOf([(function* () {})()])).toBe("value[0] → a running generator");
+    expect(refusalOf([(function* () {})()])).toContain("value[0] → a running generator");
   });
 
   it("names the native handle inside a socket", async () => {

@@ -416,6 +416,7 @@ export class UserExecutor {
       const { size, held } = await runtime.storeReturn(execId, taskId, index, value);
       runtime.core.yielded(execId, index, objectIdOf(taskId, index), { value: undefined, size, contained: held });
     };
+    let refused = 0;
     try {
       const streaming = new Streaming(
         template.name,
@@ -423,7 +424,9 @@ export class UserExecutor {
         template.backpressure,
         {
           yielded: (index, value) => {
+            refused = index;
             const inline = this.pack(value);
+            refused = 0;
             if (inline === undefined) return store(index, value);
             runtime.core.yielded(execId, index, "", inline);
             return undefined;
@@ -439,7 +442,8 @@ export class UserExecutor {
       if (streaming.stopped) this.finish(running, outcomes.cancelled, noReturns, noBytes, "");
       else this.finish(running, outcomes.ok, [countOf(streaming)], noBytes, "");
     } catch (error) {
-      this.failed(running, error);
+      if (refused > 0) this.resultRefused(running, error, `item ${refused}`);
+      else this.failed(running, error);
     }
   }
 
@@ -470,8 +474,8 @@ export class UserExecutor {
   }
 
   /** The function did its work; what it returned is no good. */
-  private resultRefused(running: Running, error: unknown): void {
-    const refusal = refusalOf(error, `the result of ${running.taskName}`);
+  private resultRefused(running: Running, error: unknown, what = "the result"): void {
+    const refusal = refusalOf(error, `${what} of ${running.taskName}`);
     if (refusal instanceof Error) refusal.stack = `${refusal.name}: ${refusal.message}`; // the user's code is no longer on the stack
     this.failed(running, refusal, describe(refusal));
   }

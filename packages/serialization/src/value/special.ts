@@ -248,7 +248,7 @@ function refusedKind(value: object): string | undefined {
   if (types.isPromise(value)) return "a Promise; await it first";
   if (types.isWeakMap(value)) return "a WeakMap";
   if (types.isWeakSet(value)) return "a WeakSet";
-  if (types.isGeneratorObject(value)) return "a running generator";
+  if (types.isGeneratorObject(value)) return 'a running generator; a task streams one with numReturns: "streaming"';
   if (types.isMapIterator(value) || types.isSetIterator(value) || isBuiltinIterator(value)) return "an iterator; pass an array of what it gives";
   if (types.isExternal(value)) return "native handle External; create it inside the task";
   if (types.isModuleNamespaceObject(value)) return "a module namespace; import the module inside the task";

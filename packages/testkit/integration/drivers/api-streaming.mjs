@@ -172,6 +172,30 @@ check("an exception is the last item; those before it stay good", async () => {
   assert.ok(error instanceof tray.TaskError && error.cause instanceof RangeError);
 });
 
+check("an item that cannot travel fails with its number; what was made for it is undone", async () => {
+  const file = fileOf("refused");
+  const refs = [];
+  const leaky = tray.remote(function* (log) {
+    try {
+      yield 1;
+      yield { deep: [(function* () {})()] };
+      yield 3;
+    } finally {
+      appendFileSync(log, "finally");
+    }
+  });
+  for await (const ref of leaky.remote(file)) refs.push(ref);
+  assert.equal(refs.length, 2);
+  const error = await rejection(tray.get(refs[1]));
+  assert.match(error.message, /item 2 of anonymous cannot be shipped: \.deep\[0\] → a running generator/);
+  assert.equal(read(file), "finally");
+});
+
+check("a plain function that returns a generator says what to set", async () => {
+  const error = await rejection(tray.get(tray.remote(() => (function* () {})()).remote()));
+  assert.match(error.message, /a running generator; .* numReturns: "streaming"/);
+});
+
 check("retryExceptions goes on behind the items that were delivered", async () => {
   const file = fileOf("retried");
   const flaky = tray.remote(
