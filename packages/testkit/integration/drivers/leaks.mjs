@@ -37,6 +37,21 @@ const dieOnce = tray.remote(
 );
 const dieForGood = tray.remote(() => process.kill(process.pid, "SIGKILL"), { numCpus: 0.2, maxRetries: 0 });
 
+/** Large and small ones in turn, and references to what its worker owns. */
+const stream = tray.remote(
+  async function* (n, dieAt) {
+    for (let i = 0; i < 6; i++) {
+      if (i === dieAt && tray.getRuntimeContext().attemptNumber === 0) process.kill(process.pid, "SIGKILL");
+      yield i % 3 === 2 ? { made: await tray.put(n) } : i % 3 === 1 ? n : new Uint8Array(150_000 + n).fill(n % 251);
+    }
+  },
+  { numCpus: 0.2, maxRetries: 3, generatorBackpressureNumObjects: 3 },
+);
+const expectItem = async (value, i, n) => {
+  if (i % 3 === 0) expectBytes(value, n);
+  else if ((i % 3 === 2 ? await tray.get(value.made) : value) !== n) throw new Error(`wrong item ${i}`);
+};
+
 class Keeper {
   kept = [];
   keep(box) {
@@ -45,6 +60,9 @@ class Keeper {
   }
   async handTo(other) {
     if (this.kept.length > 0) await tray.get(other.keep.remote({ ref: this.kept[0] }));
+  }
+  *stream(n) {
+    for (let i = 0; i < 4; i++) yield new Uint8Array(150_000 + n).fill(n % 251);
   }
   make(n) {
     return new Uint8Array(150_000 + n).fill(n % 251);
@@ -115,6 +133,33 @@ const kinds = {
     ref.release();
     other.release();
   },
+  streamed: async (n) => {
+    let i = 0;
+    for await (const ref of stream.remote(n)) await expectItem(await tray.get(ref), i++, n);
+    if (i !== 6) throw new Error(`${i} items`);
+  },
+  streamLeft: async (n) => {
+    let i = 0;
+    for await (const ref of stream.remote(n)) {
+      if (i === n % 4) break;
+      await expectItem(await tray.get(ref), i++, n);
+    }
+  },
+  streamForgotten: async (n) => {
+    const items = stream.remote(n);
+    if (n % 2 === 0) await items.next();
+  },
+  streamCancelled: async (n) => {
+    const items = stream.remote(n);
+    await items.next();
+    await tray.cancel(items);
+  },
+  streamOfActor: async (n) => {
+    for await (const ref of keepers[n % 2].stream.remote(n)) {
+      expectBytes(await tray.get(ref), n);
+      if (n % 3 === 0) break;
+    }
+  },
   waited: async (n) => void (await tray.wait([make.remote(n), make.remote(n + 1)], { numReturns: 1 })),
   workerDies: async (n) => {
     const [first, second] = dieOnce.remote({ ref: await tray.put(bytes(n)) }, n);
@@ -125,13 +170,23 @@ const kinds = {
     await tray.get(dieForGood.remote()).catch(() => undefined);
   },
 };
+kinds.streamDies = async (n) => {
+  let i = 0;
+  for await (const ref of stream.remote(n, n % 6)) {
+    await expectItem(await tray.get(ref), i, n).catch((error) => {
+      if (i % 3 !== 2) throw error; // what the dead worker owned
+    });
+    i++;
+  }
+  if (i !== 6) throw new Error(`${i} items`);
+};
 /** A death costs a process start: fewer of those. */
 kinds.actorDies = async (n) => {
   const results = [0, 1, 2].map((i) => keepers[n % 2].make.remote(n + i));
   await tray.get(keepers[n % 2].die.options({ maxTaskRetries: 0 }).remote()).catch(() => undefined);
   for (const [i, value] of (await tray.get(results)).entries()) expectBytes(value, n + i);
 };
-const rare = ["workerDies", "workerDiesForGood", "actorDies"];
+const rare = ["streamDies", "workerDies", "workerDiesForGood", "actorDies"];
 const common = Object.keys(kinds).filter((name) => !rare.includes(name));
 
 const counts = {};
