@@ -288,7 +288,7 @@ check("an async generator that is left gets to its finally block; so does one th
     const { signal } = tray.getRuntimeContext();
     try {
       yield 1;
-      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("stopped"))));
     } finally {
       await new Promise((resolve) => setTimeout(resolve, 10));
       appendFileSync(log, "finally");
