@@ -375,7 +375,13 @@ export type { Duration, Size } from "@tray/common";
 function checkRefs(refs: readonly unknown[], what: string): void {
   for (const ref of refs) {
     if (isObjectRef(ref)) continue;
-    const got = ref instanceof Promise ? "a promise (await it first)" : ref === null ? "null" : typeof ref;
+    const got = isObjectRefGenerator(ref)
+      ? "an ObjectRefGenerator (take its items: for await)"
+      : ref instanceof Promise
+        ? "a promise (await it first)"
+        : ref === null
+          ? "null"
+          : typeof ref;
     throw new TrayError("INVALID_ARGUMENT", `${what} takes ObjectRefs, not ${got}`, { hint: "pass what .remote() or await tray.put() gave" });
   }
 }

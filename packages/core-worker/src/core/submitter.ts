@@ -165,7 +165,8 @@ export class Submitter {
   streamDropped(task: TaskEntry, stream: ItemStream): void {
     if (stream.dropped) return;
     this.streams.dropped(stream);
-    if (task.state === "pushed" && stream.until === 0) this.host.cancelPushed(task, false, true);
+    // Not what its generator submitted: references to that may be in items which were taken.
+    if (task.state === "pushed" && stream.until === 0) this.host.cancelPushed(task, false, false);
     else if (task.state !== "pushed" && task.state !== "done" && isUnwanted(task)) {
       this.host.withdraw(task);
       this.fail(task, cancelledError(task));
@@ -257,7 +258,7 @@ export class Submitter {
     const passed = task.stream?.want(entry.index) === true;
     if (task.state !== "done") {
       // Its consumer may wait for this very item, and it for its consumer: it begins again now.
-      if (passed && task.state === "pushed") this.host.cancelPushed(task, false, true);
+      if (passed && task.state === "pushed") this.host.cancelPushed(task, false, false);
       return;
     }
     if (!task.isLineage) {

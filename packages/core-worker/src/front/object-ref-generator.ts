@@ -22,7 +22,7 @@ export interface GeneratorHost {
  * (`generatorBackpressureNumObjects`). Leaving the loop, `return()`, `release()`, the end of a `using` block or garbage collection cancel the task:
  * the generator is made to return, items that were not taken are freed; those that were taken stay. It belongs to the process that made the call.
  */
-export class ObjectRefGenerator<T> implements AsyncIterableIterator<ObjectRef<T>, undefined, undefined> {
+export class ObjectRefGenerator<T> implements AsyncIterable<ObjectRef<T>> {
   declare readonly [objectRefGeneratorBrand]: T;
   /** @internal */ readonly slot: number;
   /** @internal */ readonly number: number;
@@ -69,6 +69,10 @@ export class ObjectRefGenerator<T> implements AsyncIterableIterator<ObjectRef<T>
   }
   [Symbol.dispose](): void {
     this.release();
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    this.release();
+    return Promise.resolve();
   }
 
   toString(): string {

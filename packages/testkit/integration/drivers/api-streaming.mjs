@@ -282,6 +282,22 @@ check("leaving the loop ends the generator, its finally blocks run; taken items 
   assert.equal(await tray.get(kept), 1);
 });
 
+check("leaving the loop does not end tasks whose references were taken", async () => {
+  const slow = tray.remote(async (x) => {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return x;
+  });
+  const submitting = tray.remote(function* () {
+    for (let i = 1; ; i++) yield [slow.options({ numCpus: 0 }).remote(i)];
+  });
+  let inner;
+  for await (const ref of submitting.options({ generatorBackpressureNumObjects: 1 }).remote()) {
+    [inner] = await tray.get(ref);
+    break;
+  }
+  assert.equal(await tray.get(inner), 1);
+});
+
 check("an async generator that is left gets to its finally block; so does one that waits for its signal", async () => {
   const file = fileOf("left-async");
   const waiting = tray.remote(async function* (log) {
@@ -419,6 +435,9 @@ check("a generator stays in its process; bad options are refused at once", async
   await valuesOf(items);
   assert.throws(() => counting.options({ generatorBackpressureNumObjects: 0 }), /generatorBackpressureNumObjects/);
   assert.throws(() => counting.options({ numReturns: "flowing" }), /numReturns/);
+  const other = counting.remote(1, fileOf("unused"));
+  assert.match((await rejection(tray.get(other))).message, /ObjectRefGenerator.*for await/);
+  other.release();
 });
 
 check("many items, without a limit", async () => {
