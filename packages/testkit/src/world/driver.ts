@@ -34,6 +34,7 @@ export class SimDriver {
   /** What main is about, for the message when it does not end. */
   readonly doing = new Set<string>();
   private readonly over: Deferred<void> = deferred();
+  private readonly gone: Deferred<void> = deferred();
 
   constructor(
     readonly name: string,
@@ -100,7 +101,8 @@ export class SimDriver {
   /** Says goodbye to the cluster and ends. */
   async stop(): Promise<void> {
     if (this.state !== "done" || this.started === undefined) return;
-    await this.started.stop();
+    await Promise.race([this.started.stop(), this.gone.promise]);
+    if (this.process?.alive !== true) return; // its raylet died in that very moment
     this.state = "ended";
     this.process?.kill("done", { lingerMs: 60 });
   }
@@ -111,6 +113,7 @@ export class SimDriver {
     this.process?.kill(why);
   }
   processEnded(): void {
+    this.gone.resolve();
     if (this.state !== "ended") this.state = "lost";
   }
 
