@@ -73,6 +73,10 @@ export class GcsLink {
     }
   }
 
+  private get hasEnded(): boolean {
+    return this.session?.state === "lost" || this.session?.state === "closed";
+  }
+
   private changed(): void {
     if (this.dirty) return;
     this.dirty = true;
@@ -111,7 +115,8 @@ export class GcsLink {
         if (attempt !== this.attempts) return; // a fresh session has repeated it
         this.underWay = false;
         if (lost) for (const channel of released) this.letGo.add(channel); // G2: perhaps the GCS has not heard of it
-        const again = lost && this.connected.state === "up";
+        // A broken session may be resumed, which is not fresh: what was lost while it was broken nobody else would repeat.
+        const again = lost && !this.hasEnded;
         if (!again && !this.dirty) return;
         this.dirty = false;
         this.changed();
