@@ -20,6 +20,8 @@ export const localityBytesMin = 1024 * 1024;
 
 /** Exits of workers that are remembered for `workerFailure`. */
 export const rememberedExitsMax = 1_000;
+/** Actors of which it is remembered that they ended here. An order to create one again comes within the seconds for which the GCS repeats it. */
+export const rememberedActorsMax = 10_000;
 /** Last lines of stderr kept per worker. */
 export const stderrTailLines = 20;
 /** Consecutive failed starts after which starts wait (doubling up to the maximum). */

@@ -1,5 +1,13 @@
 // ActorShell: carries out what the core decides. Rows are marked first; publications and orders to raylets wait until they are on disk.
-import type { Clock, Logger, Metrics } from "@tray/common";
+//
+// Owns:     orders to create that are under way.
+// Not mine: the decisions (core.ts), how orders reach a node (../nodes/links.ts).
+// Crosses:  in: apply, onInfeasible.  out: tables, publications, orders to raylets.
+//
+// Invariants
+//   S1. An order to create is called off as soon as its actor is not to be created there any more. What is ordered afterwards (a kill, another place) is
+//       thus the last that the raylet hears of it: no delayed or repeated request follows.
+import { type Clock, type Logger, type Metrics, TrayError } from "@tray/common";
 import type { ActorInfo, ActorSpec, ErrorNotice, KillActorRequest } from "@tray/protocol";
 import type { GcsLimits } from "../limits.js";
 import type { NodeLinks } from "../nodes/links.js";
@@ -38,12 +46,16 @@ export interface ActorShellOptions {
 }
 
 export class ActorShell implements ActorPlacementHost {
+  /** By actor; each calls itself off when it is not wanted (S1). */
+  private readonly creations = new Map<string, Set<() => void>>();
+
   constructor(private readonly o: ActorShellOptions) {}
 
   readonly apply = (step: ActorStep): void => {
     const { tables } = this.o;
     for (const spec of step.specs) tables.specs.put(spec.actorId, spec);
     for (const info of step.persist) {
+      for (const reconsider of this.creations.get(info.actorId) ?? []) reconsider(); // S1
       tables.infos.put(info.actorId, info);
       this.o.metrics.count("tray_gcs_actor_transitions_total", { state: stateNameOf(info.state) });
       this.o.logger.debug("actor", { actorId: info.actorId, state: stateNameOf(info.state), incarnation: info.incarnation, nodeId: info.nodeId });
@@ -97,9 +109,21 @@ export class ActorShell implements ActorPlacementHost {
       const record = core.get(actorId);
       return record?.phase.kind === "creating" && record.info.incarnation === incarnation && record.info.nodeId === nodeId;
     };
-    const delivery = await links.deliver(nodeId, wanted, (client, options) =>
-      client.createActor({ spec: tables.specs.read(actorId), incarnation }, options),
+    const calledOff = new AbortController();
+    const reconsider = (): void => {
+      if (!wanted()) calledOff.abort(new TrayError("UNAVAILABLE", "the actor is not to be created there any more"));
+    };
+    let orders = this.creations.get(actorId);
+    if (orders === undefined) this.creations.set(actorId, (orders = new Set()));
+    orders.add(reconsider);
+    const delivery = await links.deliver(
+      nodeId,
+      wanted,
+      (client, options) => client.createActor({ spec: tables.specs.read(actorId), incarnation }, options),
+      calledOff.signal,
     );
+    orders.delete(reconsider);
+    if (orders.size === 0 && this.creations.get(actorId) === orders) this.creations.delete(actorId);
     if (delivery.outcome !== "refused" || !wanted()) return;
     this.o.logger.warn("a raylet refused to create an actor", { actorId, nodeId, error: delivery.error });
     const error = { code: "SYSTEM", message: String(delivery.error), hint: "", detailsJson: "", cause: Buffer.alloc(0) };

@@ -66,23 +66,30 @@ export class NodeLinks {
     for (const [nodeId, session] of this.sessions) yield [nodeId, session.client(NodeService)];
   }
 
-  // L2
-  async deliver(nodeId: string, wanted: () => boolean, send: (client: NodeClient, options: CallOptions) => Promise<unknown>): Promise<Delivery> {
+  /** L2. `calledOff` aborts when it is not wanted any more: a request that has not left by then never does. */
+  async deliver(
+    nodeId: string,
+    wanted: () => boolean,
+    send: (client: NodeClient, options: CallOptions) => Promise<unknown>,
+    calledOff?: AbortSignal,
+  ): Promise<Delivery> {
+    const closing = this.options.signal;
+    const signal = calledOff === undefined ? closing : AbortSignal.any([closing, calledOff]);
     for (;;) {
-      if (this.options.signal.aborted || !this.options.isAlive(nodeId) || !wanted()) return { outcome: "gone" };
+      if (signal.aborted || !this.options.isAlive(nodeId) || !wanted()) return { outcome: "gone" };
       const client = this.client(nodeId);
       if (client === undefined) {
         await this.nextChange(nodeId);
         continue;
       }
       try {
-        await send(client, { signal: this.options.signal });
+        await send(client, { signal });
         return { outcome: "answered" };
       } catch (error) {
-        if (this.options.signal.aborted) return { outcome: "gone" };
+        if (signal.aborted) return { outcome: "gone" };
         const again = isTrayError(error, "UNAVAILABLE") || isTrayError(error, "DEADLINE_EXCEEDED") || isTrayError(error, "RESOURCE_EXHAUSTED");
         if (!again) return { outcome: "refused", error };
-        await sleep(this.clock, this.options.retryMs, this.options.signal).catch(() => undefined); // closing: the loop ends
+        await sleep(this.clock, this.options.retryMs, signal).catch(() => undefined); // the loop ends
       }
     }
   }

@@ -1,6 +1,6 @@
 // ActorService: the actors that run on this node.
 //
-// Owns:     one record per actor incarnation here, from the request to create it to the end of its worker.
+// Owns:     one record per actor incarnation here, from the request to create it to the end of its worker; which incarnations ended here.
 // Not mine: where actors go and whether they come back (the GCS), processes (pool), amounts (ledger).
 // Crosses:  in: create, kill, assigned, refused, departed, resync.  out: reports to the GCS, requests to pool and ledger.
 //
@@ -11,12 +11,16 @@
 //   A2. create may be repeated: the outcome is reported again, nothing is created twice.
 //   A3. Resources are held under the actor's key from acceptance to the end of the record.
 //   A4. An actor whose report the GCS refuses (it has placed it elsewhere, or it is dead) is ended.
-import { checkEdge, type Edges, messageOf } from "@tray/common";
+//   A5. An incarnation that ended here is not made again: a request whose answer was lost is repeated, and may come after the end of what it made.
+//   A6. Until the GCS knows that one was rejected, each request to create it is rejected too: it may be a repeated one, and by the time that there is
+//       room here the GCS has chosen another node. What the GCS sends once it knows, and only that, is meant.
+import { checkEdge, type Edges, messageOf, type TrayError } from "@tray/common";
 import { type Address, type ActorSpec, ErrorInfo, type Resources, type WorkerExit, WorkerService } from "@tray/protocol";
 import type { GcsLink } from "../gcs/link.js";
 import type { RayletEnvironment } from "../node.js";
 import type { WorkerPoolService } from "../pool/service.js";
 import type { PoolWorker, Ticket } from "../pool/worker.js";
+import { rememberedActorsMax } from "../limits.js";
 import type { ResourceLedger } from "../resources/ledger.js";
 
 type ActorPhase = "waiting" | "creating" | "alive" | "gone";
@@ -36,6 +40,10 @@ export const actorKey = (actorId: string, incarnation: number): string => `${act
 
 export class ActorService {
   private readonly actors = new Map<string, LocalActor>();
+  /** A5: the last incarnation that ended here, by actor, in the order of their ends. */
+  private readonly ended = new Map<string, number>();
+  /** A6: rejections that the GCS has not confirmed, by key, and whether it has asked again since. */
+  private readonly rejections = new Map<string, { askedAgain: boolean }>();
 
   constructor(
     private readonly env: RayletEnvironment,
@@ -63,10 +71,16 @@ export class ActorService {
       }
       this.end(present, "a newer incarnation is created", false);
     }
+    if (incarnation <= (this.ended.get(spec.actorId) ?? -1)) return; // A5: the GCS has been told how it ended, or is being told
     const key = actorKey(spec.actorId, incarnation);
+    const rejection = this.rejections.get(key);
+    if (rejection !== undefined) {
+      rejection.askedAgain = true; // A6
+      return;
+    }
     const actor: LocalActor = { key, spec, incarnation, sinceMs: this.env.clock.now(), phase: "waiting", worker: undefined };
     if (!this.ledger.acquire(key, spec.requirements?.resources?.amounts ?? {})) {
-      this.reportFailed(actor, true, "RESOURCE_EXHAUSTED", `node ${this.env.node.nodeId} has not the room any more`);
+      void this.reject(actor, "RESOURCE_EXHAUSTED", `node ${this.env.node.nodeId} has not the room any more`);
       return;
     }
     this.actors.set(spec.actorId, actor);
@@ -95,12 +109,17 @@ export class ActorService {
     const actor = this.actors.get(ticket.use.actorId);
     if (actor === undefined || actor.key !== ticket.id) return;
     this.forget(actor);
-    if (ticket.kind.envHash === "") this.reportFailed(actor, true, "UNAVAILABLE", `no worker process could be started: ${detail}`);
-    else this.reportFailed(actor, false, "RUNTIME_ENV_SETUP", `no worker process with the runtime environment could be started: ${detail}`);
+    if (ticket.kind.envHash === "") {
+      void this.reject(actor, "UNAVAILABLE", `no worker process could be started: ${detail}`);
+      return;
+    }
+    const message = `no worker process with the runtime environment could be started: ${detail}`;
+    this.failed(actor, ErrorInfo.fromPartial({ code: "RUNTIME_ENV_SETUP", message }));
   }
 
   /** The worker of an actor is gone; the GCS hears of it in the report of the worker's death. */
   departed(actorId: string, incarnation: number): void {
+    this.remember(actorId, incarnation);
     const actor = this.actors.get(actorId);
     if (actor?.incarnation === incarnation) this.forget(actor);
     else this.ledger.release(actorKey(actorId, incarnation));
@@ -143,12 +162,7 @@ export class ActorService {
     if (failure !== undefined) {
       this.forget(actor);
       this.pool().retire(worker.workerId, { reason: "intended", detail: "the constructor of its actor failed", graceful: true });
-      void this.gcs().report("actorCreationFailed", (options) =>
-        this.gcs().client.actorCreationFailed(
-          { actorId: actor.spec.actorId, incarnation: actor.incarnation, error: failure, rejected: false },
-          options,
-        ),
-      );
+      this.failed(actor, failure);
       return;
     }
     this.become(actor, "alive");
@@ -162,6 +176,7 @@ export class ActorService {
     if (worker === undefined) {
       this.pool().cancel(actor.key);
       this.forget(actor);
+      this.remember(actor.spec.actorId, actor.incarnation);
       return;
     }
     // Resources stay held until the process is gone (A3): a graceful end may take its time.
@@ -169,6 +184,7 @@ export class ActorService {
     if (graceful) return;
     actor.phase = "gone";
     this.actors.delete(actor.spec.actorId); // A1; departed() releases what it holds
+    this.remember(actor.spec.actorId, actor.incarnation);
   }
 
   private forget(actor: LocalActor): void {
@@ -192,13 +208,37 @@ export class ActorService {
       });
   }
 
-  private reportFailed(actor: LocalActor, rejected: boolean, code: string, message: string): void {
-    const { actorId } = actor.spec;
-    void this.gcs().report("actorCreationFailed", (options) =>
-      this.gcs().client.actorCreationFailed(
-        { actorId, incarnation: actor.incarnation, error: ErrorInfo.fromPartial({ code, message }), rejected },
-        options,
-      ),
+  /** A5 */
+  private remember(actorId: string, incarnation: number): void {
+    const last = Math.max(incarnation, this.ended.get(actorId) ?? -1);
+    this.ended.delete(actorId); // to the end of the order
+    this.ended.set(actorId, last);
+    for (const oldest of this.ended.keys()) {
+      if (this.ended.size <= rememberedActorsMax) return;
+      this.ended.delete(oldest);
+    }
+  }
+
+  /** It can be created nowhere. */
+  private failed(actor: LocalActor, error: ErrorInfo): void {
+    this.remember(actor.spec.actorId, actor.incarnation);
+    void this.reportFailed(actor, error, false);
+  }
+
+  /** It cannot be created here and now: the GCS may choose this node again, once it knows (A6). */
+  private async reject(actor: LocalActor, code: string, message: string): Promise<void> {
+    const rejection = { askedAgain: false };
+    this.rejections.set(actor.key, rejection);
+    do {
+      rejection.askedAgain = false;
+      await this.reportFailed(actor, ErrorInfo.fromPartial({ code, message }), true);
+    } while (rejection.askedAgain);
+    this.rejections.delete(actor.key);
+  }
+
+  private reportFailed({ spec: { actorId }, incarnation }: LocalActor, error: ErrorInfo, rejected: boolean): Promise<TrayError | undefined> {
+    return this.gcs().report("actorCreationFailed", (options) =>
+      this.gcs().client.actorCreationFailed({ actorId, incarnation, error, rejected }, options),
     );
   }
 
