@@ -102,7 +102,8 @@ export class ActorCaller {
     if (before !== undefined && info.incarnation === before.incarnation && before.state === ActorState.ALIVE && isBeginning(info.state)) return;
     this.info = info;
     if (info.state === ActorState.ALIVE && info.address !== undefined) {
-      if (this.incarnation !== info.incarnation || this.session === undefined) this.connect(info.incarnation, info.address.endpoint);
+      if (this.incarnation !== info.incarnation) this.connect(info.incarnation, info.address.endpoint);
+      else if (this.session === undefined) this.redialSoon(0); // told again of the life that we have lost the way to: A2
       return;
     }
     if (info.state === ActorState.DEAD) {
