@@ -242,6 +242,24 @@ describe("actors", () => {
     expect(first.created.length).toBe(1);
   });
 
+  it("S1: an order to create that has not left when the actor is killed never does", async () => {
+    const { cluster, clock } = await setup({});
+    await cluster.crashGcs();
+    await cluster.startGcs('{"node/createActor":{"delayMs":[50,50]}}');
+    const a = await cluster.raylet("a", { CPU: 4 });
+    const driver = await cluster.client();
+    await clock.advance(300);
+    await register(driver, actorSpec("x", { maxRestarts: -1 }));
+    await register(driver, actorSpec("y"));
+    await clock.advance(10);
+    await kill(driver, "x");
+    await actorIs(driver, "x", DEAD);
+    await clock.runUntil(() => a.kills.length > 0);
+    await actorIs(driver, "y", ALIVE);
+    await clock.advance(1_000);
+    expect([a.created.map((order) => order.spec?.actorId), a.kills.map((order) => order.actorId)]).toEqual([["y"], ["x"]]);
+  });
+
   it("waits with its reason, shows as demand, and starts when a node that fits joins", async () => {
     const { cluster, clock, driver } = await setup();
     await cluster.do(driver.gcs.subscribe({ subscriptions: [{ channel: "errors/00000001", afterVersion: 0 }] }));

@@ -207,6 +207,54 @@ describe("actors", () => {
     expect(node.raylet.ledger.holders).toBe(0);
   });
 
+  it("A5: an order that is repeated after the end of what it made makes nothing", async () => {
+    const node = await nodeOf("a", 2);
+    const gcs = world.gcs.node(node.nodeId);
+    const create = (incarnation: number): Promise<unknown> => world.clock.complete(gcs.createActor({ spec: actor(), incarnation }));
+    await create(3);
+    await until(() => world.gcs.created.length === 1);
+    node.workers[0]?.exit(1, ""); // of itself
+    await until(() => world.gcs.deaths.length === 1);
+    await create(3);
+    await create(2);
+    await create(4);
+    await until(() => world.gcs.created.length === 2);
+    await world.clock.complete(gcs.killActor({ actorId, incarnation: 4, graceful: false, reason: "" }));
+    await create(4); // its process may not have ended yet
+    await until(() => world.gcs.deaths.length === 2);
+    await create(4);
+    node.constructorFails = true;
+    await create(5);
+    await until(() => world.gcs.failed.length === 1);
+    await create(5);
+    await world.clock.advance(5_000);
+    expect(world.gcs.created.map((c) => c.incarnation)).toEqual([3, 4]);
+    expect(world.gcs.failed).toMatchObject([{ incarnation: 5, rejected: false }]);
+    expect(node.workers.map((worker) => worker.actor?.incarnation).filter((incarnation) => incarnation !== undefined)).toEqual([3, 4, 5]);
+    expect(node.raylet.ledger.holders).toBe(0);
+  });
+
+  it("A6: a rejected order is rejected until the GCS knows, though there is room by then; later ones are meant", async () => {
+    const node = await nodeOf("a", 1);
+    const gcs = world.gcs.node(node.nodeId);
+    const create = (): Promise<unknown> => world.clock.complete(gcs.createActor({ spec: actor(), incarnation: 0 }));
+    node.raylet.ledger.acquire("other", { CPU: 10_000 });
+    world.network.partition(node.host, "gcs", "one-way"); // its report does not arrive
+    gcs.createActor({ spec: actor(), incarnation: 0 }, { timeoutMs: 100 }).catch(() => undefined);
+    await world.clock.advance(500);
+    node.raylet.ledger.release("other");
+    gcs.createActor({ spec: actor(), incarnation: 0 }, { timeoutMs: 100 }).catch(() => undefined);
+    await world.clock.advance(500);
+    expect(node.raylet.actors.get(actorId)).toBeUndefined();
+    world.network.heal();
+    await until(() => world.gcs.failed.length === 2); // the second may have been meant: the GCS ignores it if not
+    expect(world.gcs.failed).toMatchObject([{ rejected: true }, { rejected: true }]);
+    await world.clock.advance(100);
+    await create();
+    await until(() => world.gcs.created.length === 1);
+    expect(world.gcs.failed).toHaveLength(2);
+  });
+
   it("exitActor: a worker that announces its end is no failure", async () => {
     const node = await nodeOf("a", 1);
     await world.clock.complete(world.gcs.node(node.nodeId).createActor({ spec: actor(), incarnation: 0 }));

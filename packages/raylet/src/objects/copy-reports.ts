@@ -18,7 +18,7 @@ export class CopyReports {
   private readonly closing = new AbortController();
 
   constructor(
-    private readonly env: RayletEnvironment,
+    private readonly env: Pick<RayletEnvironment, "clock">,
     private readonly endpoint: Endpoint,
     private readonly here: () => NodeAddress,
     private readonly has: (objectId: string) => boolean,
