@@ -234,6 +234,20 @@ describe("actors", () => {
     expect(node.raylet.ledger.holders).toBe(0);
   });
 
+  it("A5: so does one whose runtime environment could not be made, though it never had a worker", async () => {
+    const node = await nodeOf("a", 1, { workerStartTimeout: 100 });
+    node.brokenWorkers = true;
+    const gcs = world.gcs.node(node.nodeId);
+    const spec = actor({ requirements: { ...requirements(1), runtimeEnvHash: "e", runtimeEnvJson: "{}" } });
+    await world.clock.complete(gcs.createActor({ spec, incarnation: 0 }));
+    await until(() => world.gcs.failed.length === 1);
+    expect(world.gcs.failed[0]).toMatchObject({ rejected: false, error: { code: "RUNTIME_ENV_SETUP" } });
+    node.brokenWorkers = false;
+    await world.clock.complete(gcs.createActor({ spec, incarnation: 0 }));
+    await world.clock.advance(10_000);
+    expect([world.gcs.created, world.gcs.failed.length, node.raylet.ledger.holders]).toEqual([[], 1, 0]);
+  });
+
   it("A6: a rejected order is rejected until the GCS knows, though there is room by then; later ones are meant", async () => {
     const node = await nodeOf("a", 1);
     const gcs = world.gcs.node(node.nodeId);

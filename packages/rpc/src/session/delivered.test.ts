@@ -100,7 +100,7 @@ describe("Session.delivered", () => {
     await s.clock.advance(100);
     s.network.breakLinks("client", "server"); // what was held on the way back is gone
     s.network.heal();
-    await s.clock.runUntil(() => first.state === "delivered");
+    await s.clock.runUntil(() => first.state === "delivered", 500); // and not with the next sign of life
     expect(s.server.told).toEqual([1]);
   });
 
