@@ -1,5 +1,6 @@
 import { simulate } from "./simulation.js";
-import { workloads } from "./workload/workloads.js";
+
+const firstFourteen = "plain,nested,fanIn,counter,named,kills,endings,keeping,cancels,large,borrowed,waits,failing,handles".split(",");
 
 describe("simulation", () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8])("seed %i holds", async (seed) => {
@@ -9,13 +10,16 @@ describe("simulation", () => {
   });
 
   // Each of these found a bug: docs/testing.md.
-  it.each([39, 42, 54, 55, 57, 90, 123, 239, 280, 6001, 7073])("seed %i, which failed once, holds", async (seed) => {
+  it.each([39, 42, 54, 55, 57, 90, 123, 239, 280])("seed %i, which failed once, holds", async (seed) => {
     expect((await simulate(seed)).failures).toEqual([]);
   });
 
-  // As they were drawn before the workload `products` came.
+  // As they were drawn before later workloads came.
   it.each([439, 644, 857, 6839, 7673, 7686])("seed %i of the first fourteen workloads, which failed once, holds", async (seed) => {
-    expect((await simulate(seed, { only: Object.keys(workloads).filter((name) => name !== "products") })).failures).toEqual([]);
+    expect((await simulate(seed, { only: firstFourteen })).failures).toEqual([]);
+  });
+  it.each([6001])("seed %i of the first fifteen workloads, which failed once, holds", async (seed) => {
+    expect((await simulate(seed, { only: [...firstFourteen, "products"] })).failures).toEqual([]);
   });
 
   it("replays a seed exactly, whoever watches", async () => {
