@@ -207,7 +207,9 @@ export class CoreWorker implements ToCore {
     this.functionsPut.set(functionId, put);
     put.then(
       () => this.functionsPut.delete(functionId),
-      (error: unknown) => this.o.logger.error("a function could not be stored", { functionId, error }),
+      (error: unknown) => {
+        if (!this.closed) this.o.logger.error("a function could not be stored", { functionId, error }); // at the end nobody needs it any more
+      },
     );
   }
 
