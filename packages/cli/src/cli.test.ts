@@ -264,6 +264,7 @@ describe("entrypoints", () => {
     expect(entrypointOf(["node", "main.js", "a b", "it's"])).toBe(`node main.js 'a b' 'it'"'"'s'`);
     expect(entrypointOf(["echo a && echo b"])).toBe("echo a && echo b");
     expect(entrypointOf(["src/main.ts"])).toBe("tray run src/main.ts");
+    expect(entrypointOf(["main.ts", "--files", "a b"])).toBe("tray run main.ts --files 'a b'");
     expect(quote("")).toBe("''");
   });
 });

@@ -74,11 +74,12 @@ export async function submit(session: Session, command: readonly string[], flags
   return verdict(session, id, job);
 }
 
-/** A single TypeScript or JavaScript file is run by tray itself; a single text is a command line; several are its words. */
+/** A TypeScript or JavaScript file, and what is passed to it, is run by tray itself; a single text is a command line; several are its words. */
 export function entrypointOf(command: readonly string[]): string {
-  const [only] = command;
-  if (command.length === 1 && only !== undefined) return /^[^\s]+\.[cm]?[jt]sx?$/.test(only) ? `tray run ${quote(only)}` : only;
-  return command.map(quote).join(" ");
+  const [first = ""] = command;
+  const words = command.map(quote).join(" ");
+  if (/^[^\s]+\.[cm]?[jt]sx?$/.test(first)) return `tray run ${words}`;
+  return command.length === 1 ? first : words;
 }
 
 /** As a POSIX shell reads it back as one word. */
