@@ -58,6 +58,18 @@ it("an owner dies: what it owned is lost; an actor's node dies: the actor is mad
   expect((await driver.result).code).toBe(0);
 });
 
+it("a raylet falls silent without ending: the cluster gives it up, and it ends when it can be told", async () => {
+  await cluster.addNode({ name: "silent", cpus: 1 });
+  const { nodeId, pid } = await cluster.node("silent");
+  process.kill(pid, "SIGSTOP");
+  const dead = await until("the silent node to be given up", async () =>
+    (await cluster.status()).nodes.find((n) => n.nodeId === nodeId && n.state === "DEAD"),
+  );
+  expect(dead.deathReason).toMatch(/heartbeat|silent|answer/);
+  process.kill(pid, "SIGCONT");
+  await until("its process to end", () => !isAlive(pid));
+});
+
 it("the head's raylet is killed: a driver attached to it is told, and tray stop still cleans up", async () => {
   const driver = cluster.driver(driverFile("held.mjs"));
   await driver.said("held");

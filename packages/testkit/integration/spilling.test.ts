@@ -22,6 +22,8 @@ it("ten times the object store goes through it with every byte in its place; tra
     return node.objectStore.spilledBytes + node.objectStore.usedBytes >= stored && node;
   });
   expect(objectStore.spilledBytes).toBeGreaterThan(stored - 64 * MiB);
+  const { objects } = JSON.parse((await cluster.tray("memory", "-o", "json")).stdout) as { objects: { state: string }[] };
+  expect(new Set(objects.map(({ state }) => state))).toContain("spilled");
   expect(objectStore.usedBytes).toBeLessThanOrEqual(64 * MiB);
   expect(await driver.said("shuffled")).toBe(true);
   expect(await driver.said("tasks")).toBe(true);

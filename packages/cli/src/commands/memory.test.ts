@@ -61,6 +61,21 @@ describe("what nodes and processes say of an object", () => {
     }
   });
 
+  it("is spilled when no node has it in memory, and told to be borrowed by those who do not answer", () => {
+    const gathered = new Gathered();
+    gathered.stored("n1", stored({ state: "spilled" }));
+    gathered.process("n1", process("w1", 1, references({ local: 1, borrowers: 2 })));
+    gathered.process("n1", process("w2", 2, references({ local: 1 })));
+    const [object] = gathered.all();
+    expect(object?.state).toBe("spilled");
+    expect(object?.references).toContainEqual({ kind: "borrowed", count: 1, nodeId: "", workerId: "", pid: 0 });
+    const both = new Gathered();
+    both.process("n1", process("w1", 1, references({})));
+    both.stored("n1", stored({ state: "spilled" }));
+    both.stored("n2", stored({}));
+    expect(both.all()).toMatchObject([{ state: "stored" }]);
+  });
+
   it("a block that no process knows is an orphan; a process that does not answer is named", () => {
     const gathered = new Gathered();
     gathered.stored("n1", stored({ objectId: "lost", ownerId: "dead" }));

@@ -1,5 +1,5 @@
 // tray memory: every object of the cluster, and what holds it. Asked of all nodes, which ask their processes.
-import { formatDuration, formatSize } from "@tray/common";
+import { formatDuration, formatSize, messageOf } from "@tray/common";
 import { NodeState, type ObjectReferences, type ProcessReferences, type StoredObject } from "@tray/protocol";
 import { type Connection, withConnection } from "../connection.js";
 import { CliFailure, exitCodes } from "../failure.js";
@@ -12,7 +12,7 @@ export interface Reference {
   readonly kind: "local" | "pending-task" | "captured" | "borrowed" | "lineage" | "actor-handle" | "pinned";
   readonly count: number;
   readonly nodeId: string;
-  /** Empty for a pin: the node knows how many there are. */
+  /** Empty for a pin (the node knows how many there are) and for borrowers that did not answer. */
   readonly workerId: string;
   readonly pid: number;
 }
@@ -24,7 +24,7 @@ export interface ObjectReport {
   ownerPid: number | null;
   readonly nodeIds: string[];
   readonly references: Reference[];
-  /** pending, inline, stored, spilled, creating, deleted, failed, freed; or "orphaned": in a store, and its owner does not know it. */
+  /** pending, inline, stored, spilled (stored, and nowhere in memory), failed, freed; or "orphaned": in a store, and no process knows it. */
   state: string;
   ageMs: number;
   task: string;
@@ -98,8 +98,8 @@ export async function readMemory(connection: Connection, limit: number, collect:
         for (const object of reply.stored) gathered.stored(nodeId, object);
         total +=
           Math.max(0, reply.total - reply.stored.length) + reply.processes.reduce((sum, p) => sum + Math.max(0, p.total - p.references.length), 0);
-      } catch {
-        gathered.unreachable.push(`node ${nodeName || shortId(nodeId)}`);
+      } catch (error) {
+        gathered.unreachable.push(`node ${nodeName || shortId(nodeId)}: ${messageOf(error)}`);
       }
     }),
   );
@@ -113,11 +113,10 @@ export async function readMemory(connection: Connection, limit: number, collect:
   };
 }
 
-/** Puts what nodes and processes say of one object together. The owner's word on its state counts, then the store's. */
+/** Puts what nodes and processes say of one object together, in whatever order they say it. */
 export class Gathered {
   readonly unreachable: string[] = [];
-  private readonly objects = new Map<string, ObjectReport>();
-  private readonly ownersSpoke = new Set<string>();
+  private readonly objects = new Map<string, Known>();
 
   process(nodeId: string, { workerId, pid, kind, references, error }: ProcessReferences): void {
     if (error !== "") {
@@ -127,44 +126,75 @@ export class Gathered {
     for (const known of references) {
       const object = this.objectOf(known.objectId, known.ownerId);
       const isOwner = known.ownerId === workerId;
+      const { report } = object;
       if (isOwner) {
-        this.ownersSpoke.add(known.objectId);
-        object.ownerPid = pid;
-        object.state = known.state;
-        object.task = known.task;
-      } else if (!this.ownersSpoke.has(known.objectId) && object.state === "") object.state = known.state;
-      object.sizeBytes = Math.max(object.sizeBytes, known.size);
-      object.ageMs = Math.max(object.ageMs, known.ageMs);
-      for (const [held, count] of reasons(known, isOwner)) object.references.push({ kind: held, count, nodeId, workerId, pid });
+        object.ownerState = known.state;
+        object.borrowers = known.borrowers;
+        report.ownerPid = pid;
+        report.task = known.task;
+      } else {
+        object.borrowerState = known.state;
+        object.borrowersHeard++;
+      }
+      report.sizeBytes = Math.max(report.sizeBytes, known.size);
+      report.ageMs = Math.max(report.ageMs, known.ageMs);
+      for (const [held, count] of reasons(known, isOwner)) report.references.push({ kind: held, count, nodeId, workerId, pid });
     }
   }
 
   stored(nodeId: string, { objectId, ownerId, size, state, pins, ageMs }: StoredObject): void {
     const object = this.objectOf(objectId, ownerId);
-    object.nodeIds.push(nodeId);
-    object.sizeBytes = Math.max(object.sizeBytes, size);
-    object.ageMs = Math.max(object.ageMs, ageMs);
-    if (state !== "sealed" && !this.ownersSpoke.has(objectId)) object.state = state;
-    if (pins > 0) object.references.push({ kind: "pinned", count: pins, nodeId, workerId: "", pid: 0 });
+    const { report } = object;
+    object.copies.push(state);
+    report.nodeIds.push(nodeId);
+    report.sizeBytes = Math.max(report.sizeBytes, size);
+    report.ageMs = Math.max(report.ageMs, ageMs);
+    if (pins > 0) report.references.push({ kind: "pinned", count: pins, nodeId, workerId: "", pid: 0 });
   }
 
   /** Largest first. */
   all(): ObjectReport[] {
-    for (const object of this.objects.values()) if (object.state === "") object.state = "orphaned";
-    return [...this.objects.values()].sort((a, b) => b.sizeBytes - a.sizeBytes || (a.objectId < b.objectId ? -1 : 1));
+    const reports = [...this.objects.values()].map((object) => {
+      const { report } = object;
+      report.state = stateOf(object);
+      const silent = object.borrowers - object.borrowersHeard;
+      if (silent > 0) report.references.push({ kind: "borrowed", count: silent, nodeId: "", workerId: "", pid: 0 });
+      return report;
+    });
+    return reports.sort((a, b) => b.sizeBytes - a.sizeBytes || (a.objectId < b.objectId ? -1 : 1));
   }
 
-  private objectOf(objectId: string, ownerId: string): ObjectReport {
+  private objectOf(objectId: string, ownerId: string): Known {
     let object = this.objects.get(objectId);
     if (object === undefined) {
-      object = { objectId, sizeBytes: 0, ownerId, ownerPid: null, nodeIds: [], references: [], state: "", ageMs: 0, task: "" };
+      const report = { objectId, sizeBytes: 0, ownerId, ownerPid: null, nodeIds: [], references: [], state: "", ageMs: 0, task: "" };
+      object = { report, ownerState: undefined, borrowerState: undefined, copies: [], borrowers: 0, borrowersHeard: 0 };
       this.objects.set(objectId, object);
     }
     return object;
   }
 }
 
-/** Borrowers speak for themselves; their owner is only asked for how many they are. */
+/** What was heard of one object so far. */
+interface Known {
+  readonly report: ObjectReport;
+  ownerState: string | undefined;
+  borrowerState: string | undefined;
+  /** As the stores call them: creating, sealed, spilled, deleted. */
+  readonly copies: string[];
+  /** Processes that borrow it, by its owner's word; those that spoke for themselves. */
+  borrowers: number;
+  borrowersHeard: number;
+}
+
+/** The owner's word counts, and the stores' on whether it is in memory. */
+function stateOf({ ownerState, borrowerState, copies }: Known): string {
+  const state = ownerState ?? borrowerState;
+  if (state === undefined) return "orphaned";
+  return state === "stored" && copies.length > 0 && copies.every((copy) => copy === "spilled") ? "spilled" : state;
+}
+
+/** Borrowers speak for themselves; of those that do not, the owner tells how many there are. */
 function reasons(known: ObjectReferences, isOwner: boolean): [Reference["kind"], number][] {
   const handles: Reference["kind"] = known.actorHandle ? "actor-handle" : isOwner ? "local" : "borrowed";
   const all: [Reference["kind"], number][] = [
