@@ -86,14 +86,18 @@ export async function ready(actor: ActorHandle<unknown>, options: GetOptions = {
     const { actorId } = stateOf(actor, "ready").description;
     const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout");
     if (timeoutMs === undefined) {
-      await runtime().actorReady(actor, actorId, options.signal);
+      await runtime().call("actorReady", { actorId }, options.signal);
       return;
     }
     const { clock } = runtime();
     const aborter = new AbortController();
     const timer = clock.after(timeoutMs, () => aborter.abort(new errors.GetTimeoutError(`actor ${actorId} was not ready after ${timeoutMs} ms`)));
     try {
-      await runtime().actorReady(actor, actorId, options.signal === undefined ? aborter.signal : AbortSignal.any([options.signal, aborter.signal]));
+      await runtime().call(
+        "actorReady",
+        { actorId },
+        options.signal === undefined ? aborter.signal : AbortSignal.any([options.signal, aborter.signal]),
+      );
     } finally {
       timer.cancel();
     }

@@ -91,7 +91,6 @@ const slotQuarantine = 4096;
 
 export class Runtime implements RefHost, GeneratorHost {
   private readonly gets = new Map<number, GetRequest>();
-  private readonly awaitedActors = new Set<object>();
   private readonly replies = new Map<number, ReplyRequest>();
   private freeSlots: number[] = [];
   private freeHead = 0;
@@ -499,15 +498,6 @@ export class Runtime implements RefHost, GeneratorHost {
   /** One of the rare calls, by name. */
   async call<T>(method: string, input: unknown = {}, signal?: AbortSignal): Promise<T> {
     return JSON.parse(await this.request((id) => this.core.call(id, method, JSON.stringify(input)), signal)) as T;
-  }
-  /** Resolves when the actor is alive. `handle` is held until then: with the last handle the actor would go, and nobody would answer. */
-  async actorReady(handle: object, actorId: string, signal?: AbortSignal): Promise<void> {
-    this.awaitedActors.add(handle);
-    try {
-      await this.call("actorReady", { actorId }, signal);
-    } finally {
-      this.awaitedActors.delete(handle);
-    }
   }
 
   // ── what the core thread says (the rest of ToUser is the executor's) ────────────────────────────────────────────────────

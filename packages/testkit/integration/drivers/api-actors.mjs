@@ -121,21 +121,6 @@ check("named actors: found, taken, shared, listed, gone", async () => {
   assert.ok((await rejection(tray.getActor("ctr"))) instanceof tray.ActorNotFoundError);
 });
 
-check("an actor that is awaited is not forgotten, though nobody holds its handle", async () => {
-  class Slow {
-    constructor() {
-      const until = performance.now() + 100;
-      while (performance.now() < until);
-    }
-  }
-  const made = tray.ready(tray.remote(Slow).remote());
-  for (let i = 0; i < 5; i++) {
-    globalThis.gc();
-    await delay(10);
-  }
-  await made;
-});
-
 check("a refusal that is there before anybody asks is told when somebody does", async () => {
   const first = CounterActor.options({ name: "refused" }).remote();
   await tray.ready(first);
