@@ -75,6 +75,7 @@ export interface RayletOptions {
 }
 
 const housekeepingMs = 250;
+const memorySampleMs = 1_000;
 
 export class Raylet {
   readonly env: RayletEnvironment;
@@ -100,6 +101,7 @@ export class Raylet {
   private address = "";
   private bulkAddress = "";
   private idleSinceWallMs: number;
+  private memorySample: ({ readonly atMs: number } & ReturnType<MemoryProbe["node"]>) | undefined;
   private ended = false;
   /** Before this, what goes wrong is start()'s to throw. */
   private joined = false;
@@ -287,8 +289,16 @@ export class Raylet {
     this.leases.dispatch();
   }
 
+  /** Sampled: reading it costs more than all else of a heartbeat, and those follow every change of load. */
+  private nodeMemory(): ReturnType<MemoryProbe["node"]> {
+    const nowMs = this.env.clock.now();
+    if (this.memorySample === undefined || nowMs - this.memorySample.atMs >= memorySampleMs)
+      this.memorySample = { atMs: nowMs, ...this.memory.node() };
+    return this.memorySample;
+  }
+
   private heartbeat(): ReturnType<ConstructorParameters<typeof GcsLink>[3]["heartbeat"]> {
-    const memory = this.memory.node();
+    const memory = this.nodeMemory();
     return {
       available: { amounts: { ...this.ledger.available } },
       load: [...this.leases.load(), ...this.waitingActors()],

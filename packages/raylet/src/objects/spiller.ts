@@ -17,7 +17,7 @@ import {
   type SpillStore,
   type TableEffects,
 } from "@tray/object-store";
-import { collectPauseMaxMs, collectPauseMinMs, restoreReadsMax, spillChunkBytesMax } from "../limits.js";
+import { collectPauseMaxMs, collectPauseMinMs, restoreChunksMax, restoreReadsMax, spillChunkBytesMax } from "../limits.js";
 import type { RayletEnvironment } from "../node.js";
 
 export interface SpillHost {
@@ -89,10 +89,18 @@ export class Spiller {
       const startMs = this.nowMs;
       await this.arena.prepare(offset, size); // pages that were never used cost this thread more than the copy
       const into = this.arena.write(offset, size);
-      for (let at = 0; at < size; at += spillChunkBytesMax) {
-        signal.throwIfAborted();
-        await this.read(spillId, at, into.subarray(at, Math.min(size, at + spillChunkBytesMax)));
-      }
+      let next = 0;
+      const chunks = async (): Promise<void> => {
+        while (next < size) {
+          signal.throwIfAborted();
+          const at = next;
+          next += spillChunkBytesMax;
+          await this.read(spillId, at, into.subarray(at, Math.min(size, at + spillChunkBytesMax)));
+        }
+      };
+      // All end before the block may go: one that failed must not leave others writing to it.
+      const ends = await Promise.allSettled(Array.from({ length: restoreChunksMax }, chunks));
+      for (const end of ends) if (end.status === "rejected") throw end.reason;
       this.env.metrics.count("tray_object_store_restored_bytes_total", {}, size);
       this.env.metrics.count("tray_object_store_restore_ms_total", {}, this.nowMs - startMs);
       return true;
