@@ -62,6 +62,10 @@ export const settings = {
     "Task specifications that a job keeps to rebuild lost objects; beyond it the oldest go and their objects can no longer be rebuilt.",
   ),
   enableObjectReconstruction: flag(true, "Rebuild lost objects by running their tasks again."),
+  objectBroadcastFanout: integer(
+    2,
+    "Nodes to which one node sends an object at the same time; whoever else asks for it is sent on to one of those, which passes it on as it comes. 0: sends to all who ask.",
+  ),
   objectPullTimeout: duration("10s", "A transfer from another node that makes no progress for this long is tried from another copy.", { min: 100 }),
 
   // Liveness

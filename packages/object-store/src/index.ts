@@ -3,8 +3,18 @@ export { ArenaAllocator, blockBytes, pageBytes } from "./arena/allocator.js";
 export { liveMappings } from "./arena/mapping.js";
 export { MemoryArena } from "./arena/memory-arena.js";
 export { SharedArena } from "./arena/shared-arena.js";
-export { type Bulk, type BulkPull, type BulkReadable, type BulkSource, type BulkStats } from "./bulk/bulk.js";
+export {
+  type Bulk,
+  type BulkOpen,
+  type BulkOpened,
+  type BulkOutcome,
+  type BulkPull,
+  type BulkReadable,
+  type BulkSource,
+  type BulkStats,
+} from "./bulk/bulk.js";
 export { BulkClient, type BulkClientOptions } from "./bulk/client.js";
+export { Fanout, type FanoutDecision, type FanoutOptions } from "./bulk/fanout.js";
 export { MemoryBulkNetwork, type MemoryBulkOptions } from "./bulk/memory-bulk.js";
 export { BulkServer, type BulkServerOptions } from "./bulk/server.js";
 export {

@@ -3,7 +3,7 @@
 import { fork } from "node:child_process";
 import { connect, createServer } from "node:net";
 import { systemClock } from "@tray/common";
-import { BulkClient, BulkServer, SharedArena } from "../src/index.js";
+import { BulkClient, type BulkOpen, BulkServer, SharedArena } from "../src/index.js";
 
 const capacity = 640 * 2 ** 20;
 const sizes = [1, 10, 100, 500].map((mib) => mib * 2 ** 20);
@@ -14,7 +14,7 @@ async function serve(): Promise<void> {
   arena.unlink();
   arena.write(0, capacity).fill(5);
   const source = {
-    open: (id: string) => ({
+    open: ({ objectId: id }: BulkOpen) => ({
       size: Number.parseInt(id, 16),
       read: (offset: number, length: number) => arena.write(offset, length),
       close: () => undefined,
@@ -68,7 +68,7 @@ async function main(): Promise<void> {
   for (const size of sizes) {
     const into = arena.write(0, size);
     const rounds = Math.max(5, Math.min(200, Math.floor((1500 * 2 ** 20) / size)));
-    const median = async (run: () => Promise<void>): Promise<string> => {
+    const median = async (run: () => Promise<unknown>): Promise<string> => {
       const times: number[] = [];
       for (let i = 0; i < rounds; i++) {
         const start = performance.now();
@@ -78,7 +78,17 @@ async function main(): Promise<void> {
       times.sort((a, b) => a - b);
       return (size / 2 ** 30 / ((times[rounds >> 1] as number) / 1000)).toFixed(2);
     };
-    const bulk = await median(() => client.pull({ address: `127.0.0.1:${ports.bulk}`, objectId: idOf(size), size, into }));
+    const bulk = await median(() =>
+      client.pull({
+        address: `127.0.0.1:${ports.bulk}`,
+        objectId: idOf(size),
+        size,
+        into,
+        self: "0".repeat(32),
+        mayRedirect: false,
+        takesPartial: false,
+      }),
+    );
     const plain = await median(() => plainCopy(ports.plain, into));
     console.log(`${size / 2 ** 20} MiB: bulk ${bulk} GiB/s, plain socket ${plain} GiB/s`);
   }

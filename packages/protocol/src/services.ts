@@ -63,7 +63,7 @@ export const RayletService = defineService("raylet", {
   killWorker: method(raylet.KillWorkerRequest, gcs.Empty),
   createObject: method(raylet.CreateObjectRequest, raylet.CreateObjectReply), // waits for room
   sealObject: method(raylet.SealObjectRequest, gcs.Empty),
-  getObject: method(raylet.GetObjectRequest, raylet.GetObjectReply), // pins for the calling worker until releaseObjects
+  getObjects: method(raylet.GetObjectsRequest, raylet.GetObjectsReply), // pins for the calling worker until releaseObjects
   releaseObjects: oneWay(raylet.ReleaseObjects),
   deleteObjects: oneWay(raylet.DeleteObjects),
   status: method(gcs.Empty, raylet.RayletStatus),

@@ -51,3 +51,22 @@ export const collectPauseMinMs = 20;
 export const collectPauseMaxMs = 1_000;
 /** Read from the spill store at a time: what one step may hold in memory. */
 export const spillChunkBytesMax = 4 * 1024 * 1024;
+
+/** Between two rounds of asking for an object those who have it and cannot be reached; doubles up to the maximum. */
+export const pullPauseMinMs = 20;
+export const pullPauseMaxMs = 1_000;
+/** An object of at least this many bytes is brought by several of the nodes that have it at a time: the time saved is worth the coordination. */
+export const stripeBytesMin = 32 * 1024 * 1024;
+export const stripesMax = 4;
+/** A broadcast tree is not deeper: at two children a node it has reached a million by then. */
+export const redirectsMax = 20;
+/** News of a copy has reached its owner after so long, or the owner is out of reach. */
+export const copyNewsMs = 60_000;
+/** What waits for room in a store that is full of what others have pinned is refused after so long in which nothing moved. */
+export const storeFullMs = 60_000;
+/** While nothing moves, requests that hold objects and wait for others give them up after so long, all but one. */
+export const favourAfterMs = 1_000;
+/** One that is alone, and begins anew so often, is refused. */
+export const triesAloneMax = storeFullMs / favourAfterMs;
+/** Requests that wait for their turn to fetch. */
+export const waitingFetchesMax = 100_000;

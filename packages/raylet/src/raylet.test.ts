@@ -1,4 +1,4 @@
-import { ActorSpec, JobInfo, PlaceReply, type NodeViewEntry, toFixedPoint } from "@tray/protocol";
+import { ActorSpec, type GetObjectReply, JobInfo, ObjectPurpose, PlaceReply, type NodeViewEntry, toFixedPoint } from "@tray/protocol";
 import { FaultPlan } from "@tray/rpc";
 import { FakeOwner, requirements, type TestNode, World } from "./testing/world.js";
 
@@ -315,15 +315,16 @@ describe("objects", () => {
     };
     const reader = new FakeOwner(world, "r");
     const signal = new AbortController().signal;
+    const wanted = (pin: number) => ({ objectId, locations, owner: addressOf(owner, a), pin });
     const [remote, ...local] = [
-      reader.to(b.address).getObject({ objectId, locations, owner: addressOf(owner, a), pin: 0 }),
-      b.raylet.objects.get(objectId, locations, undefined, "local", 0, signal),
-      b.raylet.objects.get(objectId, locations, undefined, "local", 0, signal),
+      reader.to(b.address).getObjects({ objects: [wanted(1)], purpose: ObjectPurpose.GET }),
+      b.raylet.objects.get([wanted(1)], "get", "local", signal),
+      b.raylet.objects.get([wanted(2)], "argument", "local", signal),
     ];
     const pulls = jest.spyOn(a.raylet.objects, "open");
-    const replies = await world.clock.complete(Promise.all(local));
-    expect((await world.clock.complete(remote)).found).toBe(true);
-    expect(pulls).toHaveBeenCalledTimes(1); // B1
+    const replies = (await world.clock.complete(Promise.all(local))).flat();
+    expect((await world.clock.complete(remote)).objects).toMatchObject([{ found: true }]);
+    expect(pulls).toHaveBeenCalledTimes(1); // H1
     expect(replies.map((r) => [r.found, r.size, r.pulled])).toEqual([
       [true, 9000, true],
       [true, 9000, true],
@@ -344,10 +345,11 @@ describe("objects", () => {
   it("says which locations did not have it", async () => {
     const a = await nodeOf("a", 1);
     const owner = new FakeOwner(world, "o");
-    const get = owner
-      .to(a.address)
-      .getObject({ objectId, locations: { size: 10, nodes: [{ nodeId: "x", raylet: "", bulk: "x:2" }] }, owner: undefined, pin: 0 });
-    expect(await world.clock.complete(get)).toMatchObject({ found: false, missingNodeIds: ["x"] });
+    const get = owner.to(a.address).getObjects({
+      objects: [{ objectId, locations: { size: 10, nodes: [{ nodeId: "x", raylet: "", bulk: "x:2" }] }, owner: undefined, pin: 1 }],
+      purpose: ObjectPurpose.GET,
+    });
+    expect((await world.clock.complete(get)).objects).toMatchObject([{ found: false, missingNodeIds: ["x"] }]);
     expect(a.raylet.objects.usedBytes).toBe(0);
   });
 
@@ -476,14 +478,14 @@ describe("spilling", () => {
   };
   const none = { size: sizeOf, nodes: [] };
   let pins = 0;
+  type Locations = { size: number; nodes: { nodeId: string; raylet: string; bulk: string }[] };
+  const get = async (node: TestNode, i: number, pin: number, locations: Locations = none): Promise<GetObjectReply> => {
+    const wanted = { objectId: idOf(i), locations, owner: undefined, pin };
+    return (await node.raylet.objects.get([wanted], "get", "reader", new AbortController().signal))[0] as GetObjectReply;
+  };
   /** Reads and lets go. */
-  const read = async (
-    node: TestNode,
-    i: number,
-    locations: { size: number; nodes: { nodeId: string; raylet: string; bulk: string }[] } = none,
-  ): Promise<unknown> => {
-    const signal = new AbortController().signal;
-    const reply = await world.clock.complete(node.raylet.objects.get(idOf(i), locations, undefined, "reader", ++pins, signal), 60_000);
+  const read = async (node: TestNode, i: number, locations: Locations = none): Promise<unknown> => {
+    const reply = await world.clock.complete(get(node, i, ++pins, locations), 60_000);
     if (!reply.found) return reply;
     const bytes = Buffer.from(node.arena.write(reply.offset, sizeOf));
     node.raylet.objects.release([idOf(i)], [reply.offset], [pins], "reader");
@@ -530,8 +532,7 @@ describe("spilling", () => {
     const a = await nodeOf("a", 1);
     const owner = new FakeOwner(world, "o");
     for (let i = 0; i < 12; i++) await put(a, owner, i);
-    const signal = new AbortController().signal;
-    const gets = [1, 2, 3].map((pin) => a.raylet.objects.get(idOf(0), none, undefined, "reader", pin, signal));
+    const gets = [1, 2, 3].map((pin) => get(a, 0, pin));
     const replies = await world.clock.complete(Promise.all(gets));
     expect(new Set(replies.map(({ offset, found, pulled }) => `${offset} ${found} ${pulled}`)).size).toBe(1);
     expect(replies[0]).toMatchObject({ found: true, pulled: false });
@@ -554,9 +555,8 @@ describe("spilling", () => {
     expect(refusal).toMatchObject({ code: "OUT_OF_DISK" });
     expect(stored).toBe(7); // two on disk, five in the arena
     a.raylet.objects.check();
-    const signal = new AbortController().signal;
-    const restored = world.clock.complete(a.raylet.objects.get(idOf(0), none, undefined, "reader", ++pins, signal), 60_000);
-    await expect(restored).rejects.toMatchObject({ code: "OUT_OF_DISK" }); // B6
+    const restored = world.clock.complete(get(a, 0, ++pins), 60_000);
+    await expect(restored).rejects.toMatchObject({ code: "OUT_OF_DISK" }); // H4
     for (let i = 2; i < 7; i++) expect(await read(a, i)).toBe("intact");
     a.spill.options.capacityBytes = 100 * sizeOf;
     await world.clock.advance(6_000);
@@ -583,8 +583,7 @@ describe("spilling", () => {
     const a = await nodeOf("a", 1);
     const owner = new FakeOwner(world, "o");
     for (let i = 0; i < 12; i++) await put(a, owner, i);
-    const signal = new AbortController().signal;
-    const gets = [0, 1, 2].map((i) => a.raylet.objects.get(idOf(i), none, undefined, "reader", ++pins, signal).catch(() => undefined));
+    const gets = [0, 1, 2].map((i) => get(a, i, ++pins).catch(() => undefined));
     await world.clock.complete(a.raylet.close("test"), 30_000);
     await world.clock.complete(Promise.all(gets));
     expect(a.spill.itemCount).toBe(0);

@@ -161,7 +161,7 @@ export class Raylet {
       (clients) => {
         for (const client of clients) this.readers.get(client)?.client(StoreReaderService).collectGarbage({});
       },
-      (nodeId) => this.view.isDead(nodeId),
+      { isDead: (nodeId) => this.view.isDead(nodeId), bulkAddress: (nodeId) => this.view.get(nodeId)?.bulk },
     );
     this.copyReports = new CopyReports(
       this.env,

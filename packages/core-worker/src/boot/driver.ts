@@ -3,7 +3,7 @@ import { type Clock, type Logger, type Metrics, type Random, TrayError } from "@
 import { parseSystemConfig } from "@tray/config";
 import { GcsService, type NodeInfo, NodeState, newWorkerId, RayletService, type WorkerId } from "@tray/protocol";
 import { Endpoint, type FaultPlan, type Session, type Transport } from "@tray/rpc";
-import { CoreWorker } from "../core/core-worker.js";
+import { type ArenaWriter, CoreWorker } from "../core/core-worker.js";
 import { GcsLink } from "../core/gcs-link.js";
 import type { ToUser } from "../thread/to-user.js";
 
@@ -30,7 +30,7 @@ export interface DriverOptions {
   readonly submissionId: string;
   readonly user: ToUser;
   readonly claims: Int32Array;
-  readonly openArena: (path: string, capacity: number) => { write(offset: number, length: number): Uint8Array };
+  readonly openArena: (path: string, capacity: number) => ArenaWriter;
   readonly process: { killSelf(reason: string): void; exit(code: number): void };
   /** The raylet that this driver is attached to is gone for good. */
   readonly onRayletLost: (error: TrayError) => void;

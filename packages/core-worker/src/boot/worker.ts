@@ -3,7 +3,7 @@ import { type Clock, type Logger, type Metrics, type Random, TrayError } from "@
 import { parseSystemConfig } from "@tray/config";
 import { type NodeInfo, RayletService } from "@tray/protocol";
 import { Endpoint, type FaultPlan, type Transport } from "@tray/rpc";
-import { CoreWorker } from "../core/core-worker.js";
+import { type ArenaWriter, CoreWorker } from "../core/core-worker.js";
 import { GcsLink } from "../core/gcs-link.js";
 import type { ToUser } from "../thread/to-user.js";
 
@@ -28,7 +28,7 @@ export interface WorkerOptions {
   readonly pid: number;
   readonly user: ToUser;
   readonly claims: Int32Array;
-  readonly openArena: (path: string, capacity: number) => { write(offset: number, length: number): Uint8Array };
+  readonly openArena: (path: string, capacity: number) => ArenaWriter;
   readonly process: { killSelf(reason: string): void; exit(code: number): void };
 }
 

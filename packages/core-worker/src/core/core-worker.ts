@@ -6,7 +6,7 @@
 //                                         └─ Executor ◀── pushed tasks (workers)
 //
 // It has no clock, network or thread of its own: a simulation runs the same code.
-import { type Clock, formatSize, isTrayError, type Logger, messageOf, TrayError } from "@tray/common";
+import { type Clock, type Logger, messageOf, TrayError } from "@tray/common";
 import {
   type Address,
   CallerService,
@@ -58,6 +58,8 @@ import { Template, type TaskEntry } from "./task-entry.js";
 
 /** Writes [offset, offset + length) of the node's arena: for values that come from the user's thread as bytes. */
 export interface ArenaWriter {
+  /** Bytes. */
+  readonly capacity: number;
   write(offset: number, length: number): Uint8Array;
 }
 
@@ -81,8 +83,6 @@ export interface CoreWorkerOptions {
 }
 
 const giveUpMs = 10_000;
-/** How long a put waits for room in a full object store. */
-const storeFullMs = 60_000;
 const handleSuffix = "f".repeat(16);
 
 /** The object id under which handles of an actor are counted. */
@@ -177,7 +177,7 @@ export class CoreWorker implements ToCore {
       },
       slotEntry: (slot) => this.references.bySlot(slot),
     });
-    this.requests = new Requests(user, this.references, this.fetcher, this.executor);
+    this.requests = new Requests(user, this.references, this.fetcher, this.executor, () => this.arena?.capacity ?? 0);
     this.calls = clusterCalls(this, o);
     this.serve(endpoint);
     this.watchCluster();
@@ -532,20 +532,9 @@ export class CoreWorker implements ToCore {
     start().catch((error: unknown) => this.actors.refuse(creation.actorId, errorInfoOf(error)));
   }
 
-  /** Room in the arena, in fair order with others who wait for it; not for ever. */
-  private async makeRoom(objectId: string, size: number, owner: Address): Promise<{ offset: number; exists: boolean }> {
-    try {
-      return await this.raylet.createObject({ objectId, size, owner }, { timeoutMs: storeFullMs, retry: true });
-    } catch (error) {
-      if (!isTrayError(error, "DEADLINE_EXCEEDED")) throw error;
-      throw new TrayError(
-        "OBJECT_STORE_FULL",
-        `no room for an object of ${formatSize(size)} came free in the node's object store within ${storeFullMs / 1000} s`,
-        {
-          hint: "release references that are not needed (ref.release()), or start the node with a larger --object-store-memory",
-        },
-      );
-    }
+  /** Room in the arena, in fair order with others who wait for it, as long as any of them get it. */
+  private makeRoom(objectId: string, size: number, owner: Address): Promise<{ offset: number; exists: boolean }> {
+    return this.raylet.createObject({ objectId, size, owner }, { timeoutMs: 0, retry: true });
   }
 
   /** A put of this process is in the arena. It may have been released meanwhile. */
@@ -653,7 +642,12 @@ export class CoreWorker implements ToCore {
         } else if (entry !== undefined || !this.submitter.isComing(objectId, added)) this.deletions.add(added, objectId); // freed meanwhile, or of no use
       },
     });
-    endpoint.serve(StoreReaderService, { collectGarbage: () => this.o.user.collectGarbage() });
+    endpoint.serve(StoreReaderService, {
+      collectGarbage: () => {
+        this.executor.letGo();
+        this.o.user.collectGarbage();
+      },
+    });
     endpoint.serve(IntrospectionService, {
       listReferences: async ({ limit, collect }) => {
         if (collect) await this.collection.run();

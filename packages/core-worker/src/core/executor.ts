@@ -20,6 +20,7 @@ import {
   type ErrorInfo,
   type GetFunctionReply,
   type NodeAddress,
+  ObjectPurpose,
   type PushTasks,
   type RefArg,
   type RefInfo,
@@ -495,10 +496,7 @@ export class Executor {
 
   private async prepare(execution: Execution, jobId: string, functionIds: readonly string[], refs: readonly RefArg[]): Promise<void> {
     try {
-      const [, located] = await Promise.all([
-        Promise.all(functionIds.map((id) => this.load(jobId, id))),
-        Promise.all(refs.map((ref) => this.locate(ref, execution))),
-      ]);
+      const [, located] = await Promise.all([Promise.all(functionIds.map((id) => this.load(jobId, id))), this.locate(refs, execution)]);
       execution.located = located;
       const failed = located.find((l) => l.kind === "failed");
       if (failed !== undefined && failed.kind === "failed") {
@@ -514,26 +512,60 @@ export class Executor {
     this.handOver();
   }
 
-  private locate(ref: RefArg, execution: Execution): Promise<Located> {
+  /** All of them, or among others one that has failed. */
+  private async locate(refs: readonly RefArg[], execution: Execution): Promise<readonly Located[]> {
+    const located: Located[] = [];
+    const entries: ObjectEntry[] = [];
+    const places: number[] = [];
+    for (const [i, ref] of refs.entries()) {
+      const argument = this.argument(ref);
+      if ("kind" in argument) located[i] = argument;
+      else {
+        places.push(i);
+        entries.push(argument);
+      }
+    }
+    if (entries.length === 0) return located;
+    const fetched = await this.fetcher.locateAll(entries, ObjectPurpose.ARGUMENT, () => {
+      if (!this.executions.has(execution.id)) return;
+      this.lacks(execution, true);
+      this.considerStarved();
+    });
+    if (fetched.length < entries.length) return fetched;
+    for (const [i, place] of places.entries()) located[place] = fetched[i] as Located;
+    return located;
+  }
+
+  /** What the caller knew of it, or else the object to be fetched. */
+  private argument(ref: RefArg): Located | ObjectEntry {
     const { known } = ref;
-    if (known?.$case === "value") return Promise.resolve({ kind: "value", value: known.value });
-    if (known?.$case === "error") return Promise.resolve({ kind: "failed", failure: known.value });
+    if (known?.$case === "value") return { kind: "value", value: known.value };
+    if (known?.$case === "error") return { kind: "failed", failure: known.value };
     const info = ref.ref as RefInfo;
     const owner = info.owner as NonNullable<RefInfo["owner"]>;
     const mine = owner.workerId === this.host.self().workerId;
     const entry = mine ? this.references.get(info.objectId) : this.references.borrow(info.objectId, owner);
     if (entry === undefined)
-      return Promise.resolve({
-        kind: "failed",
-        failure: errorInfo("OBJECT_LOST", `object ${info.objectId} was freed by its owner, this very worker`),
-      });
+      return { kind: "failed", failure: errorInfo("OBJECT_LOST", `object ${info.objectId} was freed by its owner, this very worker`) };
     if (known?.$case === "stored" && !mine && entry.state.kind === "pending")
       this.references.resolve(entry, { kind: "stored", size: known.value.size, nodes: known.value.nodes });
-    return this.fetcher.locate(entry, () => {
-      if (!this.executions.has(execution.id)) return;
-      this.lacks(execution, true);
-      this.considerStarved();
-    });
+    return entry;
+  }
+
+  /**
+   * The node's store is full of what is pinned: arguments of what does not run yet are let go of, and fetched again in their turn. Otherwise those of
+   * later calls could hold the room that the next one's need.
+   */
+  letGo(): void {
+    for (const execution of this.executions.values()) {
+      const { push, template, state, located } = execution;
+      const pins = pinsOf(located);
+      if (state !== "ready" || pins.length === 0 || push === undefined || template === undefined) continue;
+      this.fetcher.unpin(pins);
+      execution.located = noLocated;
+      execution.state = "resolving";
+      void this.prepare(execution, template.wire.jobId, [], push.refs);
+    }
   }
 
   private loaded(functionId: string): boolean {

@@ -2,13 +2,22 @@
 //
 // Owns:     pins given to the user's thread, questions under way to owners.
 // Not mine: counts (reference-table.ts), making lost objects again (FetcherHost.lost).
-// Crosses:  in: locate, unpin. out: owner.resolve, raylet.getObject / releaseObjects.
+// Crosses:  in: locate, unpin. out: owner.resolve, raylet.getObjects / releaseObjects.
 //
 // Invariants
 //   F1. every pin that the raylet gave is released once: by unpin, or here when nobody wants the answer any more.
 //   F2. a borrowed object is asked for once at a time; its answer serves all who wait.
 import { type Clock, isTrayError, type Logger } from "@tray/common";
-import { type Client, type ErrorInfo, type NodeAddress, OwnerService, type RayletService, type ResolveReply } from "@tray/protocol";
+import {
+  type Client,
+  type ErrorInfo,
+  type GetObjectReply,
+  type NodeAddress,
+  type ObjectPurpose,
+  OwnerService,
+  type RayletService,
+  type ResolveReply,
+} from "@tray/protocol";
 import type { Located } from "../thread/to-user.js";
 import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
 import type { ObjectEntry, ReadyState } from "./object-entry.js";
@@ -80,26 +89,56 @@ export class ObjectFetcher {
       });
   }
 
+  /** The value can be had here without a transfer. */
+  isHere(entry: ObjectEntry): boolean {
+    const { state } = entry;
+    return state.kind === "stored" ? state.nodes.some(({ nodeId }) => nodeId === this.host.node().nodeId) : entry.ready;
+  }
+
   /** Resolves with where the value can be read here; a stored one is pinned. Never rejects. `onLost`: no copy was found, it has to be made again. */
-  async locate(entry: ObjectEntry, onLost?: () => void): Promise<Located> {
-    this.references.use(entry);
+  async locate(entry: ObjectEntry, purpose: ObjectPurpose, onLost?: () => void): Promise<Located> {
+    return (await this.locateAll([entry], purpose, onLost))[0] as Located;
+  }
+
+  /**
+   * As locate(), for objects that are needed together: the node makes room for all of them or for none.
+   * When one has failed, that is known at once, and what others are located as is not complete.
+   */
+  async locateAll(entries: readonly ObjectEntry[], purpose: ObjectPurpose, onLost?: () => void): Promise<Located[]> {
+    const located: Located[] = [];
+    let open = entries.map((entry, index) => ({ entry, index }));
+    for (const entry of entries) this.references.use(entry);
     try {
-      for (;;) {
-        if (!entry.ready) {
-          this.ask(entry);
-          await new Promise<void>((resolve) => this.references.whenReady(entry, () => resolve()));
+      while (open.length > 0) {
+        if (!open.every(({ entry }) => entry.ready)) await Promise.all(open.map(({ entry }) => this.ready(entry)));
+        const stored: { readonly entry: ObjectEntry; readonly index: number }[] = [];
+        for (const one of open) {
+          const now = this.locateNow(one.entry);
+          if (now === undefined) stored.push(one);
+          else located[one.index] = now;
         }
-        const now = this.locateNow(entry);
-        if (now !== undefined) return now;
-        const { state } = entry;
-        if (state.kind !== "stored") continue;
-        const stored = await this.fetch(entry, state.size, state.nodes);
-        if (stored !== undefined) return stored;
-        onLost?.();
+        if (stored.length === 0 || located.some(({ kind }) => kind === "failed")) break;
+        const found = await this.fetch(
+          stored.map(({ entry }) => entry),
+          purpose,
+        );
+        open = stored.filter(({ index }, i) => {
+          const where = found[i];
+          if (where !== undefined) located[index] = where;
+          return where === undefined;
+        });
+        if (open.length > 0) onLost?.();
       }
     } finally {
-      this.references.unuse(entry);
+      for (const entry of entries) this.references.unuse(entry);
     }
+    return entries.length === 1 ? located : located.filter(() => true); // without holes
+  }
+
+  private async ready(entry: ObjectEntry): Promise<void> {
+    if (entry.ready) return;
+    this.ask(entry);
+    await new Promise<void>((resolve) => this.references.whenReady(entry, () => resolve()));
   }
 
   unpin(pinIds: readonly number[]): void {
@@ -112,26 +151,29 @@ export class ObjectFetcher {
     }
   }
 
-  private async fetch(entry: ObjectEntry, size: number, nodes: readonly NodeAddress[]): Promise<Located | undefined> {
+  /** Of stored objects; undefined for those of which no copy was found. */
+  private async fetch(entries: readonly ObjectEntry[], purpose: ObjectPurpose): Promise<(Located | undefined)[]> {
     const self = this.host.self();
-    const pinId = ++this.lastPin;
+    const wanted = entries.map((entry) => {
+      const { size, nodes } = entry.state.kind === "stored" ? entry.state : { size: 0, nodes: [] };
+      return { objectId: entry.id, locations: { size, nodes: [...nodes] }, owner: entry.owner ?? self, pin: ++this.lastPin };
+    });
     try {
-      const reply = await this.host
-        .raylet()
-        .getObject(
-          { objectId: entry.id, locations: { size, nodes: [...nodes] }, owner: entry.owner ?? self, pin: pinId },
-          { timeoutMs: 0, retry: true },
-        );
-      if (reply.found) {
+      const { objects } = await this.host.raylet().getObjects({ objects: wanted, purpose }, { timeoutMs: 0, retry: true });
+      return entries.map((entry, i) => {
+        const { objectId, pin: pinId, locations } = wanted[i] as (typeof wanted)[number];
+        const reply = objects[i] as GetObjectReply;
+        if (!reply.found) {
+          this.lost(entry, [...new Set([...reply.missingNodeIds, ...locations.nodes.map(({ nodeId }) => nodeId)])]);
+          return undefined;
+        }
         if (reply.pulled) this.copied(entry);
-        this.pins.set(pinId, { pinId, objectId: entry.id, offset: reply.offset }); // F1
+        this.pins.set(pinId, { pinId, objectId, offset: reply.offset }); // F1
         return { kind: "stored", pinId, offset: reply.offset, size: reply.size };
-      }
-      const missing = [...new Set([...reply.missingNodeIds, ...nodes.map((n) => n.nodeId)])];
-      this.lost(entry, missing);
-      return undefined;
+      });
     } catch (error) {
-      return { kind: "failed", failure: failureOf(errorInfoOf(error)) };
+      const failed: Located = { kind: "failed", failure: failureOf(errorInfoOf(error)) };
+      return entries.map(() => failed);
     }
   }
 

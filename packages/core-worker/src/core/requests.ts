@@ -4,10 +4,11 @@
 // Invariants
 //   Q1. every request is answered, or forgotten by the asker; a forgotten one says nothing more and gives back what it pinned.
 //   Q2. a request of a running task that cannot be answered at once counts as blocking until it is.
-import { messageOf } from "@tray/common";
+import { formatSize, messageOf } from "@tray/common";
+import { type ErrorInfo, ObjectPurpose } from "@tray/protocol";
 import type { Located, ToUser } from "../thread/to-user.js";
 import type { Executor } from "./executor.js";
-import { errorInfoOf, failureOf } from "./failures.js";
+import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
 import type { ReferenceTable } from "./reference-table.js";
@@ -17,6 +18,8 @@ interface Open {
   left: number;
   blocking: boolean;
   onForget: (() => void) | undefined;
+  /** Objects of a get that are in object stores, and their size together. */
+  stored?: { readonly ids: Set<string>; bytes: number };
 }
 
 export class Requests {
@@ -27,6 +30,8 @@ export class Requests {
     private readonly references: ReferenceTable,
     private readonly fetcher: ObjectFetcher,
     private readonly executor: Executor,
+    /** Of this node's object store. */
+    private readonly storeBytes: () => number,
   ) {}
 
   get(requestId: number, inTask: boolean, entries: readonly ObjectEntry[]): void {
@@ -58,9 +63,29 @@ export class Requests {
   }
 
   private fetch(requestId: number, request: Open, index: number, entry: ObjectEntry): void {
-    this.fetcher.locate(entry).then(
+    if (entry.state.kind === "stored" && !this.fits(request, entry.id, entry.state.size)) {
+      this.answer(requestId, request, index, { kind: "failed", failure: failureOf(this.tooMuch(request)) });
+      return;
+    }
+    this.fetcher.locate(entry, ObjectPurpose.GET).then(
       (located) => this.answer(requestId, request, index, located),
       (error: unknown) => this.answer(requestId, request, index, { kind: "failed", failure: failureOf(errorInfoOf(error)) }),
+    );
+  }
+
+  /** The values of one get are all in the node's store at one time. Those that were counted are remembered by their ids. */
+  private fits(request: Open, objectId: string, size: number): boolean {
+    request.stored ??= { ids: new Set(), bytes: 0 };
+    const { stored } = request;
+    if (!stored.ids.has(objectId)) stored.bytes += size;
+    stored.ids.add(objectId);
+    return stored.bytes <= this.storeBytes();
+  }
+  private tooMuch({ stored }: Open): ErrorInfo {
+    return errorInfo(
+      "OBJECT_STORE_FULL",
+      `the values of one get take ${formatSize(stored?.bytes ?? 0)} or more together, and the node's object store has ${formatSize(this.storeBytes())}`,
+      { hint: "get fewer at a time and let go of those that are done with, or start the node with a larger --object-store-memory" },
     );
   }
 
@@ -74,11 +99,12 @@ export class Requests {
   }
 
   wait(requestId: number, inTask: boolean, numReturns: number, fetchLocal: boolean, entries: readonly ObjectEntry[]): void {
+    const isReady = (entry: ObjectEntry): boolean => entry.ready && (!fetchLocal || this.fetcher.isHere(entry));
     const ready = new Array<boolean>(entries.length).fill(false);
     let count = 0;
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i] as ObjectEntry;
-      if (!entry.ready) continue;
+      if (!isReady(entry)) continue;
       ready[i] = true;
       count++;
     }
@@ -106,15 +132,26 @@ export class Requests {
         request.forgotten = true;
         answer();
       };
+      const known = (): void => {
+        if (isReady(entry)) listener();
+        else if (!request.forgotten) this.bring(entry, listener);
+      };
       this.references.use(entry);
       cleanups.push(() => {
-        this.references.stopListening(entry, listener);
+        this.references.stopListening(entry, known);
         this.references.unuse(entry);
       });
-      this.references.whenReady(entry, listener);
+      this.references.whenReady(entry, known);
       if (entry.owner !== undefined) this.fetcher.ask(entry);
-      void fetchLocal;
     }
+  }
+
+  /** To this node; its bytes may leave again when room is needed. */
+  private bring(entry: ObjectEntry, arrived: () => void): void {
+    void this.fetcher.locate(entry, ObjectPurpose.WAIT).then((located) => {
+      if (located.kind === "stored") this.fetcher.unpin([located.pinId]);
+      arrived(); // a failure is an answer, too
+    });
   }
 
   /** Replies with what `take` takes, which answers how to stop waiting. */

@@ -4,11 +4,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "@tray/common";
 import fc from "fast-check";
-import type { Bulk, BulkReadable, BulkSource } from "./bulk.js";
+import type { Bulk, BulkOpen, BulkOpened, BulkReadable, BulkSource } from "./bulk.js";
 import { BulkClient, type BulkClientOptions } from "./client.js";
 import { MemoryBulkNetwork } from "./memory-bulk.js";
 import { BulkServer, type BulkServerOptions } from "./server.js";
-import { decodeResponse, encodeRequest, encodeResponse, proofOf, requestBytes, responseBytes } from "./wire.js";
+import { decodeResponse, encodeRequest, encodeResponse, noNodeId, proofOf, requestBytes, responseBytes } from "./wire.js";
 
 const token = "0123456789abcdef";
 const idOf = (n: number): string => n.toString(16).padStart(40, "0");
@@ -17,8 +17,13 @@ const idOf = (n: number): string => n.toString(16).padStart(40, "0");
 class TestSource implements BulkSource {
   readonly objects = new Map<string, Uint8Array>();
   readonly opened: string[] = [];
+  readonly requests: BulkOpen[] = [];
+  /** How each send ended: whether all bytes were sent. */
+  readonly ends: boolean[] = [];
   readonly reads: { offset: number; length: number }[] = [];
   open_ = 0;
+  /** Objects of which it says that another node has them. */
+  readonly elsewhere = new Map<string, string>();
   private idle: (() => void)[] = [];
 
   add(n: number, size: number): Uint8Array {
@@ -27,7 +32,11 @@ class TestSource implements BulkSource {
     this.objects.set(idOf(n), bytes);
     return bytes;
   }
-  open(objectId: string): BulkReadable | undefined {
+  open(request: BulkOpen): BulkOpened {
+    const { objectId } = request;
+    this.requests.push(request);
+    const elsewhere = this.elsewhere.get(objectId);
+    if (elsewhere !== undefined) return { elsewhere };
     const bytes = this.objects.get(objectId);
     if (bytes === undefined) return undefined;
     this.opened.push(objectId);
@@ -40,9 +49,10 @@ class TestSource implements BulkSource {
         this.reads.push({ offset, length });
         return bytes.subarray(offset, offset + length);
       },
-      close: () => {
+      close: (complete) => {
         if (closed) throw new Error("closed twice");
         closed = true;
+        this.ends.push(complete);
         this.open_--;
         if (this.open_ === 0) for (const done of this.idle.splice(0)) done();
       },
@@ -53,6 +63,8 @@ class TestSource implements BulkSource {
     if (this.open_ > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
   }
 }
+
+const plain = { self: "a".repeat(32), mayRedirect: true, takesPartial: false };
 
 const cleanups: (() => void | Promise<void>)[] = [];
 afterEach(async () => {
@@ -111,32 +123,101 @@ describe.each(implementations)("the Bulk contract: %s", (_name, make) => {
     const { source, address, bulk } = await make();
     const bytes = source.add(1, size);
     const memory = new Uint8Array(size + 64).fill(0xee);
-    await bulk.pull({ address, objectId: idOf(1), size, into: memory.subarray(32, 32 + size) });
+    await bulk.pull({ ...plain, address, objectId: idOf(1), size, into: memory.subarray(32, 32 + size) });
     expect(Buffer.compare(memory.subarray(32, 32 + size), bytes)).toBe(0);
     expect([...memory.subarray(0, 32), ...memory.subarray(32 + size)].every((byte) => byte === 0xee)).toBe(true);
     await source.settled();
   });
 
+  it("brings a part of an object, and says what of it has come", async () => {
+    const { source, address, bulk } = await make();
+    const bytes = source.add(1, 5 * 2 ** 20);
+    const [from, to] = [2 ** 20 + 3, 4 * 2 ** 20 + 1];
+    const into = new Uint8Array(to - from);
+    let heard = 0;
+    const onBytes = (count: number): void => {
+      heard += count;
+      expect(Buffer.compare(into.subarray(0, heard), bytes.subarray(from, from + heard))).toBe(0);
+    };
+    expect(await bulk.pull({ ...plain, address, objectId: idOf(1), size: 5 * 2 ** 20, offset: from, into, onBytes })).toEqual({ kind: "complete" });
+    expect(heard).toBe(to - from);
+    await source.settled();
+    expect(source.ends).toEqual([true]);
+  });
+
+  it("tells the source who asks and how, and the puller who has the object instead", async () => {
+    const { source, address, bulk } = await make();
+    const other = "b".repeat(32);
+    source.elsewhere.set(idOf(1), other);
+    const into = new Uint8Array(10).fill(0xee);
+    const pull = { address, objectId: idOf(1), size: 10, into, self: plain.self };
+    expect(await bulk.pull({ ...pull, mayRedirect: true, takesPartial: false })).toEqual({ kind: "elsewhere", nodeId: other });
+    expect(into.every((byte) => byte === 0xee)).toBe(true);
+    source.elsewhere.clear();
+    source.add(1, 10);
+    expect(await bulk.pull({ ...pull, mayRedirect: false, takesPartial: true })).toEqual({ kind: "complete" });
+    expect(source.requests).toMatchObject([
+      { objectId: idOf(1), nodeId: plain.self, mayRedirect: true, takesPartial: false },
+      { objectId: idOf(1), nodeId: plain.self, mayRedirect: false, takesPartial: true },
+    ]);
+    await source.settled();
+  });
+
+  it("waits for bytes that are still to come, and breaks off when they will not", async () => {
+    const { source, address, bulk } = await make();
+    const bytes = source.add(1, 100);
+    const open = source.open.bind(source);
+    let more: (() => void) | undefined;
+    let reads = 0;
+    source.open = (request) => {
+      const object = open(request) as BulkReadable;
+      const read = (offset: number, length: number): Promise<Uint8Array> =>
+        ++reads > 3
+          ? Promise.reject(new Error("its source is gone"))
+          : new Promise((resolve) => (more = () => resolve(bytes.subarray(offset, offset + Math.min(length, 30)))));
+      return { ...object, read };
+    };
+    const into = new Uint8Array(100);
+    let heard = 0;
+    const pulling = bulk.pull({ ...plain, address, objectId: idOf(1), size: 100, into, onBytes: (count) => (heard += count) });
+    const failed = expect(pulling).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    for (let part = 1; part <= 3; part++) {
+      while (more === undefined) await new Promise(setImmediate);
+      const give = more;
+      more = undefined;
+      give();
+      while (heard < part * 30) await new Promise(setImmediate);
+    }
+    await failed;
+    expect(Buffer.compare(into.subarray(0, 90), bytes.subarray(0, 90))).toBe(0);
+    await source.settled();
+    expect(source.ends.every((complete) => !complete)).toBe(true);
+  });
+
   it("NOT_FOUND, INVALID_ARGUMENT for another size, UNAVAILABLE for nobody there", async () => {
     const { source, address, bulk } = await make();
     source.add(1, 100);
-    await expect(bulk.pull({ address, objectId: idOf(2), size: 1, into: new Uint8Array(1) })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(bulk.pull({ ...plain, address, objectId: idOf(2), size: 1, into: new Uint8Array(1) })).rejects.toMatchObject({ code: "NOT_FOUND" });
     for (const size of [99, 101]) {
-      await expect(bulk.pull({ address, objectId: idOf(1), size, into: new Uint8Array(size) })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+      await expect(bulk.pull({ ...plain, address, objectId: idOf(1), size, into: new Uint8Array(size) })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+      });
     }
-    await expect(bulk.pull({ address, objectId: idOf(1), size: 100, into: new Uint8Array(99) })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-    await expect(bulk.pull({ address: "127.0.0.1:1", objectId: idOf(1), size: 100, into: new Uint8Array(100) })).rejects.toMatchObject({
+    await expect(bulk.pull({ ...plain, address, objectId: idOf(1), size: 100, offset: 1, into: new Uint8Array(100) })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+    await expect(bulk.pull({ ...plain, address: "127.0.0.1:1", objectId: idOf(1), size: 100, into: new Uint8Array(100) })).rejects.toMatchObject({
       code: "UNAVAILABLE",
     });
     await source.settled();
-    await bulk.pull({ address, objectId: idOf(1), size: 100, into: new Uint8Array(100) });
+    await bulk.pull({ ...plain, address, objectId: idOf(1), size: 100, into: new Uint8Array(100) });
   });
 
   it("an aborted pull rejects with the signal's reason and lets go of the object", async () => {
     const { source, address, bulk } = await make();
     source.add(1, 8 * 2 ** 20);
     const aborter = new AbortController();
-    const pulling = bulk.pull({ address, objectId: idOf(1), size: 8 * 2 ** 20, into: new Uint8Array(8 * 2 ** 20), signal: aborter.signal });
+    const pulling = bulk.pull({ ...plain, address, objectId: idOf(1), size: 8 * 2 ** 20, into: new Uint8Array(8 * 2 ** 20), signal: aborter.signal });
     const reason = new Error("not wanted any more");
     aborter.abort(reason);
     await expect(pulling).rejects.toBe(reason);
@@ -147,7 +228,9 @@ describe.each(implementations)("the Bulk contract: %s", (_name, make) => {
     const { source, address, bulk } = await make();
     source.add(1, 10);
     await bulk.close();
-    await expect(bulk.pull({ address, objectId: idOf(1), size: 10, into: new Uint8Array(10) })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect(bulk.pull({ ...plain, address, objectId: idOf(1), size: 10, into: new Uint8Array(10) })).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+    });
   });
 });
 
@@ -157,7 +240,7 @@ describe("BulkClient against BulkServer", () => {
     source.add(1, 10);
     const stranger = clientOf({ token: "guess" });
     for (const n of [1, 2]) {
-      await expect(stranger.pull({ address, objectId: idOf(n), size: 10, into: new Uint8Array(10) })).rejects.toMatchObject({
+      await expect(stranger.pull({ ...plain, address, objectId: idOf(n), size: 10, into: new Uint8Array(10) })).rejects.toMatchObject({
         code: "AUTHENTICATION",
       });
     }
@@ -178,7 +261,9 @@ describe("BulkClient against BulkServer", () => {
     const pulls = Array.from({ length: 40 }, (_, n) => {
       const bytes = source.add(n, 1000 + n * 5000);
       const into = new Uint8Array(bytes.byteLength);
-      return client.pull({ address: through.address, objectId: idOf(n), size: bytes.byteLength, into }).then(() => Buffer.compare(into, bytes));
+      return client
+        .pull({ ...plain, address: through.address, objectId: idOf(n), size: bytes.byteLength, into })
+        .then(() => Buffer.compare(into, bytes));
     });
     expect((await Promise.all(pulls)).every((difference) => difference === 0)).toBe(true);
     expect(accepted).toBe(3);
@@ -214,7 +299,7 @@ describe("BulkClient against BulkServer", () => {
       socket.on("close", () => inner.destroy());
     });
     const into = new Uint8Array(size);
-    await clientOf().pull({ address: through.address, objectId: idOf(1), size, into });
+    await clientOf().pull({ ...plain, address: through.address, objectId: idOf(1), size, into });
     expect(Buffer.compare(into, bytes)).toBe(0);
     expect(requested.length).toBe(3);
     expect(requested[0]).toBe(0);
@@ -229,7 +314,7 @@ describe("BulkClient against BulkServer", () => {
       connections++;
       socket.destroy();
     });
-    const pull = { objectId: idOf(1), size: 10, into: new Uint8Array(10) };
+    const pull = { ...plain, objectId: idOf(1), size: 10, into: new Uint8Array(10) };
     await expect(clientOf({ attempts: 3 }).pull({ ...pull, address: rude.address })).rejects.toMatchObject({ code: "UNAVAILABLE", retryable: true });
     expect(connections).toBe(3);
     const mute = await listening((socket) => socket.resume());
@@ -240,19 +325,19 @@ describe("BulkClient against BulkServer", () => {
     for (const answer of [Buffer.alloc(responseBytes, 0xff), Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]) {
       const liar = await listening((socket) => socket.once("data", () => socket.write(answer)));
       await expect(
-        clientOf({ attempts: 2 }).pull({ address: liar.address, objectId: idOf(1), size: 10, into: new Uint8Array(10) }),
+        clientOf({ attempts: 2 }).pull({ ...plain, address: liar.address, objectId: idOf(1), size: 10, into: new Uint8Array(10) }),
       ).rejects.toMatchObject({
         code: "UNAVAILABLE",
       });
     }
     const generous = await listening((socket) => {
       socket.once("data", () => {
-        const header = encodeResponse({ requestId: 1, status: "ok", size: 10, length: 10 });
+        const header = encodeResponse({ requestId: 1, status: "ok", size: 10, length: 10, nodeId: noNodeId });
         socket.write(Buffer.concat([header, Buffer.alloc(100, 5)]));
       });
     });
     const memory = new Uint8Array(32);
-    await clientOf().pull({ address: generous.address, objectId: idOf(1), size: 10, into: memory.subarray(0, 10) });
+    await clientOf().pull({ ...plain, address: generous.address, objectId: idOf(1), size: 10, into: memory.subarray(0, 10) });
     expect([...memory]).toEqual([...new Array(10).fill(5), ...new Array(22).fill(0)]);
   });
 
@@ -262,7 +347,7 @@ describe("BulkClient against BulkServer", () => {
     const client = clientOf({ attempts: 1 });
     const into = new Uint8Array(10);
     for (let i = 0; i < 3; i++) {
-      await client.pull({ address, objectId: idOf(1), size: 10, into });
+      await client.pull({ ...plain, address, objectId: idOf(1), size: 10, into });
       // Until the server's timer has certainly fired; the client may or may not have noticed.
       await new Promise<void>((resolve) => systemClock.after(i === 1 ? 20 : 60, resolve));
     }
@@ -283,14 +368,14 @@ describe("BulkClient against BulkServer", () => {
       opened = true;
       return open(id);
     };
-    const pulling = client.pull({ address, objectId: idOf(1), size, into, signal: aborter.signal });
+    const pulling = client.pull({ ...plain, address, objectId: idOf(1), size, into, signal: aborter.signal });
     while (!opened || client.stats.bytes === 0) await new Promise(setImmediate);
     aborter.abort();
     await expect(pulling).rejects.toMatchObject({ name: "AbortError" });
     expect(client.stats.bytes).toBeLessThan(size);
     into.fill(0xaa);
     await source.settled();
-    await client.pull({ address, objectId: idOf(2), size: 1000, into: new Uint8Array(1000) });
+    await client.pull({ ...plain, address, objectId: idOf(2), size: 1000, into: new Uint8Array(1000) });
     expect(into.every((byte) => byte === 0xaa)).toBe(true);
   });
 });
@@ -303,12 +388,14 @@ describe("over TLS", () => {
     const size = 20 * 2 ** 20 + 3;
     const bytes = source.add(1, size);
     const memory = new Uint8Array(size + 8);
-    await clientOf({ tls: identity }).pull({ address, objectId: idOf(1), size, into: memory.subarray(4, size + 4) });
+    await clientOf({ tls: identity }).pull({ ...plain, address, objectId: idOf(1), size, into: memory.subarray(4, size + 4) });
     expect(Buffer.compare(memory.subarray(4, size + 4), bytes)).toBe(0);
     await source.settled();
     source.opened.length = 0;
     const stranger = clientOf({ attempts: 1, tls: { ca: identity.ca } });
-    await expect(stranger.pull({ address, objectId: idOf(1), size, into: new Uint8Array(size) })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await expect(stranger.pull({ ...plain, address, objectId: idOf(1), size, into: new Uint8Array(size) })).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+    });
     expect(source.opened).toEqual([]);
   });
 });
@@ -325,7 +412,7 @@ describe("BulkServer against hostile peers", () => {
     return Buffer.concat(chunks);
   }
   const good = (offset: number, length: number, id = idOf(1)): Buffer =>
-    encodeRequest({ requestId: 7, objectId: id, proof: proofOf(token), offset, length });
+    encodeRequest({ requestId: 7, objectId: id, proof: proofOf(token), offset, length, nodeId: plain.self, mayRedirect: false, takesPartial: false });
 
   it("answers no noise, and serves on", async () => {
     const { source, port, address } = await serve();
@@ -337,7 +424,7 @@ describe("BulkServer against hostile peers", () => {
       { numRuns: 40 },
     );
     expect(source.opened).toEqual([]);
-    await clientOf().pull({ address, objectId: idOf(1), size: 100, into: new Uint8Array(100) });
+    await clientOf().pull({ ...plain, address, objectId: idOf(1), size: 100, into: new Uint8Array(100) });
   });
 
   it("refuses ranges outside of the object, however large the numbers", async () => {
@@ -352,7 +439,7 @@ describe("BulkServer against hostile peers", () => {
     ] as const) {
       const answer = await speak(port, good(offset, length));
       expect(answer.length).toBe(responseBytes);
-      expect(decodeResponse(answer)).toEqual({ requestId: 7, status: "invalid", size: 100, length: 0 });
+      expect(decodeResponse(answer)).toEqual({ requestId: 7, status: "invalid", size: 100, length: 0, nodeId: noNodeId });
     }
     const beyond = good(0, 1);
     beyond.writeBigUInt64BE(2n ** 64n - 1n, 64);

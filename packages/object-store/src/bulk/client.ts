@@ -10,7 +10,7 @@
 import type { ConnectionOptions } from "node:tls";
 import { type Clock, Deque, type Deferred, deferred, isTrayError, messageOf, sleep, type Timer, TrayError } from "@tray/common";
 import { isObjectId } from "@tray/protocol";
-import type { Bulk, BulkPull, BulkStats } from "./bulk.js";
+import type { Bulk, BulkOutcome, BulkPull, BulkStats } from "./bulk.js";
 import { BulkConnection, type ConnectionSettings, parseAddress } from "./connection.js";
 import { proofOf } from "./wire.js";
 
@@ -55,14 +55,14 @@ export class BulkClient implements Bulk {
     return { ...this.counts };
   }
 
-  async pull(pull: BulkPull): Promise<void> {
+  async pull(pull: BulkPull): Promise<BulkOutcome> {
     if (!isObjectId(pull.objectId)) throw new TrayError("INVALID_ARGUMENT", `${JSON.stringify(pull.objectId)} is not an object id`);
-    if (pull.into.byteLength !== pull.size)
-      throw new TrayError("INVALID_ARGUMENT", `${pull.into.byteLength} bytes of room for an object of ${pull.size}`);
+    checkRoom(pull);
     parseAddress(pull.address);
     try {
-      await this.pullResuming(pull, pull.signal);
-      this.counts.transfers++;
+      const outcome = await this.pullResuming(pull, pull.signal);
+      if (outcome.kind === "complete") this.counts.transfers++;
+      return outcome;
     } catch (error) {
       this.counts.failures++;
       throw error;
@@ -80,7 +80,7 @@ export class BulkClient implements Bulk {
     this.peers.clear();
   }
 
-  private async pullResuming(pull: BulkPull, signal: AbortSignal | undefined): Promise<void> {
+  private async pullResuming(pull: BulkPull, signal: AbortSignal | undefined): Promise<BulkOutcome> {
     let received = 0;
     let failures = 0;
     for (;;) {
@@ -91,9 +91,18 @@ export class BulkClient implements Bulk {
         const onBytes = (bytes: number): void => {
           received += bytes;
           this.counts.bytes += bytes;
+          pull.onBytes?.(bytes);
         };
-        const response = await connection.request(pull.objectId, received, pull.into.subarray(received), onBytes, signal);
-        if (response.status === "ok" && response.size === pull.size) return;
+        const asked = {
+          objectId: pull.objectId,
+          offset: (pull.offset ?? 0) + received,
+          nodeId: pull.self,
+          mayRedirect: pull.mayRedirect && received === 0,
+          takesPartial: pull.takesPartial,
+        };
+        const response = await connection.request(asked, pull.into.subarray(received), onBytes, signal);
+        if (response.status === "ok" && response.size === pull.size) return { kind: "complete" };
+        if (response.status === "elsewhere") return { kind: "elsewhere", nodeId: response.nodeId };
         this.refuse(pull, response.status, response.size);
       } catch (error) {
         if (signal?.aborted === true || isTrayError(error)) throw error;
@@ -179,6 +188,12 @@ export class BulkClient implements Bulk {
     }
     return peer;
   }
+}
+
+/** @throws INVALID_ARGUMENT `into` reaches beyond the object's end. */
+export function checkRoom({ objectId, size, offset = 0, into }: BulkPull): void {
+  if (offset >= 0 && offset + into.byteLength <= size) return;
+  throw new TrayError("INVALID_ARGUMENT", `object ${objectId} of ${size} bytes has no ${into.byteLength} bytes at ${offset}`);
 }
 
 function* drain<T>(deque: Deque<T>): Generator<T> {

@@ -9,7 +9,7 @@
 import { connect as connectPlain, type Socket } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
 import { type Clock, type Timer, TrayError } from "@tray/common";
-import { type BulkResponseFrame, decodeResponse, encodeRequest, responseBytes } from "./wire.js";
+import { type BulkRequestFrame, type BulkResponseFrame, decodeResponse, encodeRequest, mayBeFrame, responseBytes } from "./wire.js";
 
 export interface ConnectionSettings {
   readonly clock: Clock;
@@ -18,6 +18,9 @@ export interface ConnectionSettings {
   /** Without a byte for so long, the connection counts as broken. */
   readonly stallTimeoutMs: number;
 }
+
+/** What of a request the connection does not know itself. */
+export type BulkAsked = Omit<BulkRequestFrame, "requestId" | "proof" | "length">;
 
 interface Exchange {
   readonly requestId: number;
@@ -66,10 +69,10 @@ export class BulkConnection {
   }
 
   /**
-   * Asks for [offset, offset + body.length) of an object. `onBytes` hears of each read. Resolves with the response once the body is
+   * Asks for `body.length` bytes of an object. `onBytes` hears of each read. Resolves with the response once the body is
    * complete, or with a status other than ok at once. Rejects when the connection breaks. With `signal`, the connection is destroyed.
    */
-  request(objectId: string, offset: number, body: Uint8Array, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<BulkResponseFrame> {
+  request(asked: BulkAsked, body: Uint8Array, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<BulkResponseFrame> {
     return new Promise((resolve, reject) => {
       if (this.socket.destroyed) {
         reject(this.failure ?? new Error("connection closed"));
@@ -103,7 +106,7 @@ export class BulkConnection {
       };
       this.headerFilled = 0;
       this.watchProgress();
-      this.socket.write(encodeRequest({ requestId, objectId, proof: this.settings.proof, offset, length: body.byteLength }));
+      this.socket.write(encodeRequest({ ...asked, requestId, proof: this.settings.proof, length: body.byteLength }));
     });
   }
 
@@ -133,7 +136,11 @@ export class BulkConnection {
       return true;
     }
     this.headerFilled += bytes;
-    if (this.headerFilled < responseBytes) return true;
+    if (this.headerFilled < responseBytes) {
+      if (mayBeFrame(this.header.subarray(0, this.headerFilled))) return true;
+      this.destroy(new Error("the peer is no bulk server of this version"));
+      return false;
+    }
     const response = decodeResponse(this.header);
     if (
       response === undefined ||

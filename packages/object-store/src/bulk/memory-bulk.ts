@@ -1,6 +1,7 @@
 // The bulk plane of a simulated cluster: the same port, the same errors, bytes copied in memory, time and faults by the simulation.
-import { type Clock, sleep, TrayError } from "@tray/common";
-import type { Bulk, BulkPull, BulkReadable, BulkSource } from "./bulk.js";
+import { type Clock, messageOf, sleep, TrayError } from "@tray/common";
+import type { Bulk, BulkOpened, BulkOutcome, BulkPull, BulkReadable, BulkSource } from "./bulk.js";
+import { checkRoom } from "./client.js";
 
 export interface MemoryBulkOptions {
   readonly clock: Clock;
@@ -39,11 +40,10 @@ class MemoryBulk implements Bulk {
     private readonly options: MemoryBulkOptions,
   ) {}
 
-  async pull(pull: BulkPull): Promise<void> {
+  async pull(pull: BulkPull): Promise<BulkOutcome> {
     const { clock, fault } = this.options;
     const chunkBytes = this.options.chunkBytes ?? 2 ** 20;
-    if (pull.into.byteLength !== pull.size)
-      throw new TrayError("INVALID_ARGUMENT", `${pull.into.byteLength} bytes of room for an object of ${pull.size}`);
+    checkRoom(pull);
     const { signal } = pull;
     const source = this.sources.get(pull.address);
     const check = (): void => {
@@ -59,26 +59,42 @@ class MemoryBulk implements Bulk {
     check();
     await sleep(clock, this.duration(pull.address, 0), signal);
     check();
-    let object: BulkReadable | undefined;
+    let object: BulkOpened;
     try {
-      object = await source?.open(pull.objectId, this.self);
+      const { objectId, self: nodeId, mayRedirect, takesPartial } = pull;
+      object = await source?.open({ objectId, nodeId, mayRedirect, takesPartial, peer: this.self });
     } catch (error) {
       throw new TrayError("UNAVAILABLE", `object ${pull.objectId} at ${pull.address} cannot be read now`, { cause: error });
     }
     if (object === undefined) throw new TrayError("NOT_FOUND", `object ${pull.objectId} at ${pull.address} is not there`);
+    if ("elsewhere" in object) return { kind: "elsewhere", nodeId: object.elsewhere };
+    let complete = false;
+    const { offset = 0 } = pull;
     try {
       if (object.size !== pull.size) {
         throw new TrayError("INVALID_ARGUMENT", `object ${pull.objectId} at ${pull.address} has ${object.size} bytes, expected ${pull.size}`);
       }
-      for (let at = 0; at < pull.size; ) {
-        const chunk = await object.read(at, Math.min(chunkBytes, pull.size - at));
+      for (let at = 0; at < pull.into.byteLength; ) {
+        const chunk = await this.read(pull, object, offset + at, Math.min(chunkBytes, pull.into.byteLength - at));
         await sleep(clock, this.duration(pull.address, chunk.byteLength), signal);
         check();
         pull.into.set(chunk, at);
         at += chunk.byteLength;
+        pull.onBytes?.(chunk.byteLength);
       }
+      complete = true;
+      return { kind: "complete" };
     } finally {
-      object.close();
+      object.close(complete);
+    }
+  }
+
+  private async read({ objectId, address, signal }: BulkPull, object: BulkReadable, offset: number, length: number): Promise<Uint8Array> {
+    try {
+      return await object.read(offset, length);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw new TrayError("UNAVAILABLE", `pulling ${objectId} from ${address} broke off: ${messageOf(error)}`, { cause: error });
     }
   }
 

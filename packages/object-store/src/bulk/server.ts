@@ -6,14 +6,14 @@
 //
 // Invariants
 //   V1. An object stays open (pinned) until the kernel has all its bytes, or the socket is destroyed; it is closed exactly once.
-//   V2. A connection holds at most one request's worth of state: 80 bytes in, two slices out. More bytes than one further request are an offence.
+//   V2. A connection holds at most one request's worth of state: a frame in, two slices out. More bytes than one further request are an offence.
 //   V3. Nothing is looked up for a peer whose token is wrong.
 import { timingSafeEqual } from "node:crypto";
 import { createServer as createPlainServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { type Clock, type Logger, messageOf, silentLogger, type Timer } from "@tray/common";
-import type { BulkReadable, BulkSource, BulkStats } from "./bulk.js";
-import { type BulkRequestFrame, type BulkStatus, decodeRequest, encodeResponse, proofOf, requestBytes } from "./wire.js";
+import type { BulkOpened, BulkReadable, BulkSource, BulkStats } from "./bulk.js";
+import { type BulkRequestFrame, type BulkStatus, decodeRequest, encodeResponse, noNodeId, proofOf, requestBytes } from "./wire.js";
 
 export interface BulkServerOptions {
   readonly clock: Clock;
@@ -161,9 +161,9 @@ class ServerConnection {
 
   private async serve(request: BulkRequestFrame): Promise<void> {
     this.deadline?.cancel();
-    let object: BulkReadable | undefined;
+    let object: BulkOpened;
     try {
-      object = await this.options.source.open(request.objectId, this.peer);
+      object = await this.options.source.open({ ...request, peer: this.peer });
     } catch (error) {
       this.logger.warn("bulk: cannot open object", { objectId: request.objectId, error: messageOf(error) });
       this.counts.failures++;
@@ -175,6 +175,11 @@ class ServerConnection {
       this.socket.write(this.response(request, "notFound"));
       return;
     }
+    if ("elsewhere" in object) {
+      this.socket.write(this.response(request, "elsewhere", 0, 0, object.elsewhere));
+      return;
+    }
+    let complete = false;
     try {
       if (request.offset + request.length > object.size) {
         this.counts.failures++;
@@ -182,8 +187,9 @@ class ServerConnection {
         return;
       }
       await this.send(request, object);
+      complete = true;
     } finally {
-      object.close(); // V1: send() ended, so the kernel has the bytes or the socket is destroyed
+      object.close(complete); // V1: send() ended, so the kernel has the bytes or the socket is destroyed
     }
   }
 
@@ -195,7 +201,7 @@ class ServerConnection {
     const end = request.offset + request.length;
     try {
       while (at < end) {
-        const slice = await object.read(at, Math.min(this.sliceBytes, end - at));
+        const slice = await this.orLost(object.read(at, Math.min(this.sliceBytes, end - at)));
         if (slice.byteLength === 0 || slice.byteLength > end - at) throw new Error(`the source gave ${slice.byteLength} bytes at ${at}`);
         if (this.socket.destroyed) throw new Error("connection lost");
         this.expect(this.stallTimeoutMs, "takes no bytes");
@@ -211,6 +217,16 @@ class ServerConnection {
       throw error;
     }
     this.counts.transfers++;
+  }
+
+  /** Bytes that are still to come here may be long in coming: nobody waits for them when the peer is gone. */
+  private orLost(read: Uint8Array | Promise<Uint8Array>): Uint8Array | Promise<Uint8Array> {
+    if (read instanceof Uint8Array) return read;
+    return new Promise((resolve, reject) => {
+      const lost = (): void => reject(new Error("connection lost"));
+      this.socket.once("close", lost);
+      void read.then(resolve, reject).finally(() => this.socket.off("close", lost));
+    });
   }
 
   private write(slice: Uint8Array): Promise<void> {
@@ -229,8 +245,8 @@ class ServerConnection {
     return written;
   }
 
-  private response(request: BulkRequestFrame, status: BulkStatus, size = 0, length = 0): Buffer {
-    return encodeResponse({ requestId: request.requestId, status, size, length });
+  private response(request: BulkRequestFrame, status: BulkStatus, size = 0, length = 0, nodeId = noNodeId): Buffer {
+    return encodeResponse({ requestId: request.requestId, status, size, length, nodeId });
   }
 
   private expect(timeoutMs: number, otherwise: string): void {

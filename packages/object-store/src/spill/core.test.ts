@@ -26,7 +26,7 @@ describe("SpillCore", () => {
   it("spills the coldest unpinned primaries when they pass the threshold, in batches, and keeps them as caches", () => {
     const { table, core, put, ids } = coreOf(16);
     for (const [i, id] of ["a", "b", "c", "d"].entries()) put(id, 2, i);
-    expect(core.next(9)).toEqual({ batches: [], deletes: [], refused: [], pressure: false, wakeAtMs: undefined });
+    expect(core.next(9)).toEqual({ batches: [], deletes: [], refused: [], wakeAtMs: undefined });
     table.pin("a", "r", 5);
     put("e", 2, 6);
     const first = core.next(10);

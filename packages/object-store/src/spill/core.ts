@@ -70,8 +70,6 @@ export interface SpillCommands {
   readonly deletes: readonly number[];
   /** Waiting creates that will get no room, because the store takes nothing. */
   readonly refused: readonly { readonly objectId: string; readonly creator: Holder }[];
-  /** Creates wait, and nothing that is under way will make room: only readers that let go of what they have pinned can. */
-  readonly pressure: boolean;
   /** Call next() then, at the latest. */
   readonly wakeAtMs: number | undefined;
 }
@@ -107,7 +105,7 @@ interface SpillRecord {
   readers: number;
 }
 
-const nothing: SpillCommands = { batches: [], deletes: [], refused: [], pressure: false, wakeAtMs: undefined };
+const nothing: SpillCommands = { batches: [], deletes: [], refused: [], wakeAtMs: undefined };
 
 export class SpillCore {
   private readonly records = new Map<number, SpillRecord>();
@@ -228,11 +226,9 @@ export class SpillCore {
     const mayWrite = nowMs >= this.retryAtMs;
     const batches = wanted > 0 && mayWrite ? this.beginBatches(wanted) : nothing.batches;
     const refused = wanted > 0 && !mayWrite ? this.refusals(nowMs) : nothing.refused;
-    const { queuedCreates, pinnedBytes } = this.table.usage();
-    const pressure = queuedCreates > 0 && pinnedBytes > 0 && this.writing.size === 0;
     const wakeAtMs = wanted > 0 && !mayWrite ? this.retryAtMs : undefined;
-    const isNothing = deletes.length + batches.length + refused.length === 0 && !pressure && wakeAtMs === undefined;
-    return isNothing ? nothing : { batches, deletes, refused, pressure, wakeAtMs };
+    const isNothing = deletes.length + batches.length + refused.length === 0 && wakeAtMs === undefined;
+    return isNothing ? nothing : { batches, deletes, refused, wakeAtMs };
   }
 
   usage(): SpillUsage {

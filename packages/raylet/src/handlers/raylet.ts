@@ -1,11 +1,18 @@
 // RayletService: what workers, drivers, owners and tools ask of this node.
 import { TrayError } from "@tray/common";
-import type { RayletService, RegisterWorkerReply } from "@tray/protocol";
+import { ObjectPurpose, type RayletService, type RegisterWorkerReply } from "@tray/protocol";
 import type { CallContext, Handlers } from "@tray/rpc";
 import { type HoldingProcess, listObjects } from "../introspection/objects.js";
 import { workerInfos } from "../introspection/status.js";
 import { readLogBytesMax } from "../limits.js";
+import type { Purpose } from "../objects/admission.js";
 import type { Raylet } from "../raylet.js";
+
+const purposes: Readonly<Record<ObjectPurpose, Purpose>> = {
+  [ObjectPurpose.GET]: "get",
+  [ObjectPurpose.WAIT]: "wait",
+  [ObjectPurpose.ARGUMENT]: "argument",
+};
 
 export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
   const { pool, leases, objects, drivers, jobs, ledger, env } = raylet;
@@ -53,7 +60,9 @@ export function rayletHandlers(raylet: Raylet): Handlers<typeof RayletService> {
       objects.seal(objectId, clientOf(context), abort);
       return {};
     },
-    getObject: ({ objectId, locations, owner, pin }, context) => objects.get(objectId, locations, owner, clientOf(context), pin, context.signal),
+    getObjects: async ({ objects: wanted, purpose }, context) => ({
+      objects: await objects.get(wanted, purposes[purpose], clientOf(context), context.signal),
+    }),
     releaseObjects: ({ objectIds, offsets, pins }, { peer }) => objects.release(objectIds, offsets, pins, peer.id),
     deleteObjects: ({ objectIds }) => objects.delete(objectIds),
     status: () => ({

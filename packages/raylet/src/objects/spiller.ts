@@ -17,7 +17,7 @@ import {
   type SpillStore,
   type TableEffects,
 } from "@tray/object-store";
-import { collectPauseMaxMs, collectPauseMinMs, restoreChunksMax, restoreReadsMax, spillChunkBytesMax } from "../limits.js";
+import { restoreChunksMax, restoreReadsMax, spillChunkBytesMax } from "../limits.js";
 import type { RayletEnvironment } from "../node.js";
 
 export interface SpillHost {
@@ -25,8 +25,6 @@ export interface SpillHost {
   follow(effects: TableEffects): void;
   /** A create that waited gets no room, for this reason. */
   refused(objectId: string, error: TrayError): void;
-  /** Asks those who have pinned something whether they still need it. */
-  collectGarbage(): void;
 }
 
 export class Spiller {
@@ -35,8 +33,6 @@ export class Spiller {
   private readonly writing = new Set<Promise<void>>();
   private reads = 0;
   private wake: Timer | undefined;
-  private collectAgainMs = 0;
-  private collectPauseMs = collectPauseMinMs;
   private lastFailure: TrayError | undefined;
   private closed = false;
 
@@ -56,26 +52,12 @@ export class Spiller {
   /** Something about the table or the core has changed. */
   kick(): void {
     if (this.closed) return;
-    const { batches, deletes, refused, pressure, wakeAtMs } = this.core.next(this.nowMs);
+    const { batches, deletes, refused, wakeAtMs } = this.core.next(this.nowMs);
     if (deletes.length > 0) this.store.delete(deletes);
     for (const batch of batches) this.write(batch);
     for (const { objectId } of refused) this.host.refused(objectId, this.refusal());
-    if (!pressure) this.collectPauseMs = collectPauseMinMs;
-    const collectAtMs = pressure ? this.collectGarbage() : Number.POSITIVE_INFINITY;
-    const wakeMs = Math.min(collectAtMs, wakeAtMs ?? Number.POSITIVE_INFINITY);
     this.wake?.cancel();
-    this.wake = wakeMs === Number.POSITIVE_INFINITY ? undefined : this.env.clock.after(Math.max(1, wakeMs - this.nowMs), () => this.kick());
-  }
-
-  /** @returns when to ask again. */
-  private collectGarbage(): number {
-    if (this.nowMs >= this.collectAgainMs) {
-      this.collectAgainMs = this.nowMs + this.collectPauseMs;
-      this.collectPauseMs = Math.min(collectPauseMaxMs, this.collectPauseMs * 2);
-      this.env.metrics.count("tray_object_store_gc_requests_total");
-      this.host.collectGarbage();
-    }
-    return this.collectAgainMs;
+    this.wake = wakeAtMs === undefined ? undefined : this.env.clock.after(Math.max(1, wakeAtMs - this.nowMs), () => this.kick());
   }
 
   /**

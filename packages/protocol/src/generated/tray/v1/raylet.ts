@@ -11,6 +11,15 @@ import { ObjectReferences } from "./core.js";
 import { ClassLoad, NodeInfo, Placement, WorkerInfo } from "./gcs.js";
 import { ActorSpec, ObjectLocations } from "./task.js";
 
+export enum ObjectPurpose {
+  /** GET - a program waits for the values */
+  GET = 0,
+  /** WAIT - it wants to know that they are here */
+  WAIT = 1,
+  /** ARGUMENT - a task that waits for its turn needs them */
+  ARGUMENT = 2,
+}
+
 /** ── workers and drivers of this node ───────────────────────────────────────────────────────────────────────────────────── */
 export interface RegisterWorkerRequest {
   workerId: string;
@@ -175,15 +184,26 @@ export interface SealObjectRequest {
   abort: boolean;
 }
 
-export interface GetObjectRequest {
+/** Objects that are needed together: none is pinned before there is room for all. */
+export interface GetObjectsRequest {
+  objects: GetObject[];
+  purpose: ObjectPurpose;
+}
+
+export interface GetObject {
   objectId: string;
   /** where to pull from when it is not here */
   locations: ObjectLocations | undefined;
   owner:
     | Address
     | undefined;
-  /** the client's number for this pin: a repeated request gets the same answer, not another pin; 0 = not repeated */
+  /** the client's number for this pin: a repeated request gets the same answer, not another pin */
   pin: number;
+}
+
+export interface GetObjectsReply {
+  /** in the order asked */
+  objects: GetObjectReply[];
 }
 
 export interface GetObjectReply {
@@ -2081,12 +2101,79 @@ export const SealObjectRequest: MessageFns<SealObjectRequest> = {
   },
 };
 
-function createBaseGetObjectRequest(): GetObjectRequest {
+function createBaseGetObjectsRequest(): GetObjectsRequest {
+  return { objects: [], purpose: 0 };
+}
+
+export const GetObjectsRequest: MessageFns<GetObjectsRequest> = {
+  encode(message: GetObjectsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.objects) {
+      GetObject.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.purpose !== 0) {
+      writer.uint32(16).int32(message.purpose);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetObjectsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetObjectsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objects.push(GetObject.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.purpose = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetObjectsRequest>): GetObjectsRequest {
+    return GetObjectsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetObjectsRequest>): GetObjectsRequest {
+    const message = createBaseGetObjectsRequest();
+    message.objects = object.objects?.map((e) => GetObject.fromPartial(e)) || [];
+    message.purpose = object.purpose ?? 0;
+    return message;
+  },
+};
+
+function createBaseGetObject(): GetObject {
   return { objectId: "", locations: undefined, owner: undefined, pin: 0 };
 }
 
-export const GetObjectRequest: MessageFns<GetObjectRequest> = {
-  encode(message: GetObjectRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const GetObject: MessageFns<GetObject> = {
+  encode(message: GetObject, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.objectId !== "") {
       writer.uint32(10).string(message.objectId);
     }
@@ -2102,7 +2189,7 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): GetObjectRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): GetObject {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2111,7 +2198,7 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseGetObjectRequest();
+      const message = createBaseGetObject();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2159,11 +2246,11 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
     }
   },
 
-  create(base?: DeepPartial<GetObjectRequest>): GetObjectRequest {
-    return GetObjectRequest.fromPartial(base ?? {});
+  create(base?: DeepPartial<GetObject>): GetObject {
+    return GetObject.fromPartial(base ?? {});
   },
-  fromPartial(object: DeepPartial<GetObjectRequest>): GetObjectRequest {
-    const message = createBaseGetObjectRequest();
+  fromPartial(object: DeepPartial<GetObject>): GetObject {
+    const message = createBaseGetObject();
     message.objectId = object.objectId ?? "";
     message.locations = (object.locations !== undefined && object.locations !== null)
       ? ObjectLocations.fromPartial(object.locations)
@@ -2172,6 +2259,61 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
       ? Address.fromPartial(object.owner)
       : undefined;
     message.pin = object.pin ?? 0;
+    return message;
+  },
+};
+
+function createBaseGetObjectsReply(): GetObjectsReply {
+  return { objects: [] };
+}
+
+export const GetObjectsReply: MessageFns<GetObjectsReply> = {
+  encode(message: GetObjectsReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.objects) {
+      GetObjectReply.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetObjectsReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetObjectsReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objects.push(GetObjectReply.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetObjectsReply>): GetObjectsReply {
+    return GetObjectsReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetObjectsReply>): GetObjectsReply {
+    const message = createBaseGetObjectsReply();
+    message.objects = object.objects?.map((e) => GetObjectReply.fromPartial(e)) || [];
     return message;
   },
 };

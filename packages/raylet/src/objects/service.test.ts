@@ -1,0 +1,364 @@
+// Several nodes' object services on one simulated network: what single cores cannot show.
+import { Metrics, SeededRandom, SimClock, silentLogger } from "@tray/common";
+import { defaultSystemConfig } from "@tray/config";
+import { MemoryArena, MemoryBulkNetwork, MemorySpillStore } from "@tray/object-store";
+import type { GetObjectReply, NodeAddress } from "@tray/protocol";
+import { storeFullMs } from "../limits.js";
+import type { RayletEnvironment } from "../node.js";
+import type { Purpose } from "./admission.js";
+import { ObjectService } from "./service.js";
+
+const MiB = 2 ** 20;
+const idOf = (i: number): string => i.toString(16).padStart(40, "0");
+const owner = { workerId: "o".repeat(32), nodeId: "n", endpoint: "o:1" };
+const forever = (): AbortSignal => new AbortController().signal;
+
+class World {
+  readonly clock = new SimClock();
+  readonly random: SeededRandom;
+  readonly nodes: Node[] = [];
+  /** From → to of every chunk under way may be broken here. */
+  fault: (from: string, to: string) => Error | undefined = () => undefined;
+  readonly network = new MemoryBulkNetwork({ clock: this.clock, chunkBytes: MiB / 4, fault: (from, to) => this.fault(from, to) });
+  constructor(seed = 1) {
+    this.random = new SeededRandom(seed);
+  }
+  node(arenaBytes = 8 * MiB, fanout = 2): Node {
+    const node = new Node(this, `n${this.nodes.length}`, arenaBytes, fanout);
+    this.nodes.push(node);
+    return node;
+  }
+}
+
+class Node {
+  readonly objects: ObjectService;
+  readonly arena: MemoryArena;
+  readonly spill: MemorySpillStore;
+  readonly address: NodeAddress;
+  /** Sends under way from here, and the most there ever were. */
+  sends = 0;
+  sendsMax = 0;
+  served = 0;
+  private pins = 0;
+  private readonly stop: () => void;
+
+  constructor(
+    readonly world: World,
+    readonly name: string,
+    arenaBytes: number,
+    fanout: number,
+  ) {
+    const { clock, random } = world;
+    const nodeId = random.hex(16);
+    this.address = { nodeId, raylet: `${name}:1`, bulk: `${name}:2` };
+    this.arena = new MemoryArena(arenaBytes);
+    this.spill = new MemorySpillStore({ clock });
+    const config = { ...defaultSystemConfig, objectBroadcastFanout: fanout };
+    const env = {
+      clock,
+      random: random.fork(),
+      logger: silentLogger,
+      metrics: new Metrics(),
+      config,
+      node: { nodeId },
+    } as unknown as RayletEnvironment;
+    const nodes = {
+      isDead: () => false,
+      bulkAddress: (id: string) => world.nodes.find(({ address }) => address.nodeId === id)?.address.bulk,
+    };
+    this.objects = new ObjectService(env, this.arena, world.network.client(`${name}:2`), this.spill, () => undefined, nodes);
+    this.stop = world.network.serve(`${name}:2`, {
+      open: (request) => {
+        const opened = this.objects.open(request);
+        if (opened === undefined || "elsewhere" in opened) return opened;
+        this.served++;
+        this.sendsMax = Math.max(this.sendsMax, ++this.sends);
+        return {
+          ...opened,
+          close: (complete) => {
+            this.sends--;
+            opened.close(complete);
+          },
+        };
+      },
+    });
+  }
+
+  async put(i: number, size: number, client = "writer"): Promise<void> {
+    const { offset } = await this.world.clock.complete(this.objects.create(idOf(i), size, owner, client, forever()), 600_000);
+    this.arena.write(offset, size).fill(i + 1);
+    this.objects.seal(idOf(i), client, false);
+  }
+  get(
+    wanted: readonly { readonly i: number; readonly size: number; readonly at: readonly Node[] }[],
+    client = "reader",
+    purpose: Purpose = "get",
+    signal = forever(),
+  ): Promise<GetObjectReply[]> {
+    const objects = wanted.map(({ i, size, at }) => ({
+      objectId: idOf(i),
+      locations: { size, nodes: at.map(({ address }) => address) },
+      owner,
+      pin: ++this.pins,
+    }));
+    return this.objects.get(objects, purpose, client, signal);
+  }
+  isIntact(i: number, { found, offset, size }: GetObjectReply): boolean {
+    return found && Buffer.alloc(size, i + 1).equals(this.arena.write(offset, size));
+  }
+  letGo(i: number, { offset }: GetObjectReply, client = "reader"): void {
+    this.objects.release([idOf(i)], [offset], [], client);
+  }
+  crash(): void {
+    this.stop();
+  }
+}
+
+describe("a broadcast", () => {
+  async function broadcast(fanout: number) {
+    const world = new World();
+    const source = world.node(8 * MiB, fanout);
+    const others = Array.from({ length: 12 }, () => world.node(8 * MiB, fanout));
+    await source.put(1, 4 * MiB);
+    const startMs = world.clock.now();
+    const replies = await world.clock.complete(Promise.all(others.map((node) => node.get([{ i: 1, size: 4 * MiB, at: [source] }]))));
+    expect(replies.every(([reply], n) => (others[n] as Node).isIntact(1, reply as GetObjectReply))).toBe(true);
+    for (const [n, node] of others.entries()) {
+      node.letGo(1, (replies[n] as GetObjectReply[])[0] as GetObjectReply);
+      node.objects.delete([idOf(1)]);
+      node.objects.check();
+      expect(node.objects.usedBytes).toBe(0);
+    }
+    return { source, others, tookMs: world.clock.now() - startMs };
+  }
+
+  it("goes by a tree: no node sends to more than a few, and what arrives is passed on as it comes", async () => {
+    const { source, others, tookMs } = await broadcast(2);
+    expect([source, ...others].map(({ sendsMax }) => sendsMax).every((most) => most <= 2)).toBe(true);
+    expect(source.served).toBe(2);
+    expect(tookMs).toBeLessThan(2 * 4); // 4 ms a transfer: four levels one after the other would take 16
+  });
+  it("goes from the source to all when told to", async () => {
+    const { source } = await broadcast(0);
+    expect(source.served).toBe(12);
+  });
+
+  it("goes on when nodes on the way die, and brings everyone else the right bytes", async () => {
+    for (let seed = 1; seed <= 12; seed++) {
+      const world = new World(seed);
+      const source = world.node();
+      const others = Array.from({ length: 10 }, () => world.node());
+      await source.put(1, 4 * MiB);
+      const dead = new Set<string>();
+      world.fault = (from, to) => (dead.has(from) || dead.has(to) ? new Error("connection reset") : undefined);
+      const aborter = new Map(others.map((node) => [node, new AbortController()]));
+      const replies = others.map((node) =>
+        node.get([{ i: 1, size: 4 * MiB, at: [source] }], "reader", "get", aborter.get(node)?.signal).catch(() => undefined),
+      );
+      for (let kill = 0; kill < 4; kill++) {
+        await world.clock.advance(world.random.next() * 2);
+        const victim = others[Math.floor(world.random.next() * others.length)] as Node;
+        if (kill % 2 === 0) {
+          victim.crash();
+          dead.add(`${victim.name}:2`);
+        }
+        aborter.get(victim)?.abort(new Error("its reader left")); // H5: others may be reading what has arrived there
+        // What is written to memory that was given back too early would be seen by those who read it.
+        if (kill % 2 === 1) void victim.put(9, 7 * MiB, "other").catch(() => undefined);
+      }
+      const all = await world.clock.complete(Promise.all(replies), 120_000);
+      for (const [n, reply] of all.entries()) {
+        const node = others[n] as Node;
+        if (reply !== undefined && !dead.has(`${node.name}:2`))
+          expect([seed, n, node.isIntact(1, reply[0] as GetObjectReply)]).toEqual([seed, n, true]);
+        node.objects.check();
+      }
+    }
+  });
+
+  it("from several copies: each sends a part", async () => {
+    const world = new World();
+    const sources = [world.node(64 * MiB), world.node(64 * MiB), world.node(64 * MiB)];
+    for (const source of sources) await source.put(1, 48 * MiB);
+    const reader = world.node(64 * MiB);
+    const [reply] = await world.clock.complete(reader.get([{ i: 1, size: 48 * MiB, at: sources }]));
+    expect(reader.isIntact(1, reply as GetObjectReply)).toBe(true);
+    expect(sources.every(({ served }) => served >= 2)).toBe(true);
+  });
+});
+
+describe("objects that are needed together", () => {
+  const size = 3 * MiB;
+  async function twoPairs() {
+    const world = new World();
+    const [a, b] = [world.node(16 * MiB), world.node(8 * MiB)];
+    for (let i = 1; i <= 4; i++) await a.put(i, size);
+    const pair = (i: number) => [i, i + 1].map((n) => ({ i: n, size, at: [a] }));
+    return { world, a, b, pair };
+  }
+
+  it("two tasks whose arguments do not fit together have their turns, instead of holding half each for ever", async () => {
+    const { world, b, pair } = await twoPairs();
+    const ran: number[] = [];
+    const run = async (first: number): Promise<void> => {
+      const replies = await b.get(pair(first), `task${first}`, "argument");
+      expect(replies.every((reply, n) => b.isIntact(first + n, reply))).toBe(true);
+      await new Promise<void>((resolve) => world.clock.after(5, resolve));
+      ran.push(first);
+      replies.forEach((reply, n) => b.letGo(first + n, reply, `task${first}`));
+    };
+    await world.clock.complete(Promise.all([run(1), run(3)]), 10_000);
+    expect(ran).toEqual([1, 3]);
+    b.objects.check();
+  });
+
+  it("what a program waits for goes before what later tasks will need", async () => {
+    const { world, b, pair } = await twoPairs();
+    const order: string[] = [];
+    const [first] = await world.clock.complete(b.get([{ i: 1, size, at: pair(1)[0]?.at ?? [] }], "running"), 1_000);
+    const argument = b.get(pair(3), "later", "argument").then(() => order.push("argument"));
+    const got = b.get([{ i: 2, size, at: pair(1)[0]?.at ?? [] }], "program", "get").then(([reply]) => {
+      order.push("get");
+      return reply as GetObjectReply;
+    });
+    const second = await world.clock.complete(got, 1_000);
+    b.letGo(1, first as GetObjectReply, "running");
+    b.letGo(2, second, "program");
+    await world.clock.complete(argument, 1_000);
+    expect(order).toEqual(["get", "argument"]);
+  });
+
+  it("more than the store holds is refused at once, and leaves nothing pinned", async () => {
+    const { world, a, b } = await twoPairs();
+    const all = [1, 2, 3, 4].map((i) => ({ i, size, at: [a] }));
+    await expect(world.clock.complete(b.get(all, "task", "argument"))).rejects.toMatchObject({
+      code: "OBJECT_STORE_FULL",
+      message: expect.stringContaining("4 objects"),
+    });
+    expect(b.objects.usage().pinnedBytes).toBe(0);
+  });
+
+  it("one that is nowhere leaves the others pinned, and is named", async () => {
+    const { world, a, b } = await twoPairs();
+    const replies = await world.clock.complete(
+      b.get(
+        [
+          { i: 1, size, at: [a] },
+          { i: 7, size, at: [a] },
+        ],
+        "task",
+        "argument",
+      ),
+    );
+    expect(replies).toMatchObject([{ found: true }, { found: false, missingNodeIds: [a.address.nodeId] }]);
+  });
+
+  it("given up in the middle, nothing stays pinned and the next has its turn", async () => {
+    const { world, b, pair } = await twoPairs();
+    const leaving = new AbortController();
+    const left = b.get(pair(1), "leaves", "argument", leaving.signal);
+    const gone = expect(left).rejects.toThrow("left");
+    const next = b.get(pair(3), "next", "argument");
+    await world.clock.advance(1.2);
+    leaving.abort(new Error("left"));
+    await gone;
+    const replies = await world.clock.complete(next, 1_000);
+    expect(replies.every((reply, n) => b.isIntact(3 + n, reply))).toBe(true);
+    expect(b.objects.usage().pinnedBytes).toBe(2 * size);
+    b.objects.check();
+  });
+});
+
+describe("a store whose readers do not let go", () => {
+  it("refuses copies and creates after a minute without any grant, saying what fills it", async () => {
+    const world = new World();
+    const [a, b] = [world.node(), world.node()];
+    await a.put(1, 3 * MiB);
+    await b.put(2, 5 * MiB);
+    await world.clock.complete(b.get([{ i: 2, size: 5 * MiB, at: [] }], "keeps"));
+    const refused = [b.get([{ i: 1, size: 3 * MiB, at: [a] }]), b.objects.create(idOf(3), 4 * MiB, owner, "writer", forever())].map((wait) =>
+      expect(wait).rejects.toMatchObject({ code: "OBJECT_STORE_FULL", message: expect.stringContaining("held by values in use") }),
+    );
+    const [fits] = await world.clock.complete(a.get([{ i: 1, size: 3 * MiB, at: [] }]));
+    a.letGo(1, fits as GetObjectReply);
+    await world.clock.advance(storeFullMs + 1_000);
+    await Promise.all(refused);
+    b.objects.check();
+    await b.put(4, 3 * MiB); // what fits goes on
+  });
+
+  it("refuses nothing as long as others are granted, however long the queue", async () => {
+    const world = new World();
+    const a = world.node();
+    a.spill.options.capacityBytes = 10_000 * MiB;
+    const write = a.spill.write.bind(a.spill);
+    jest.spyOn(a.spill, "write").mockImplementation(async (items) => {
+      await new Promise<void>((resolve) => world.clock.after(20_000, resolve)); // a disk that takes 20 s for what it is given
+      return write(items);
+    });
+    const puts = Array.from({ length: 40 }, (_, i) =>
+      a.objects.create(idOf(i), 2 * MiB, owner, "writer", forever()).then(() => a.objects.seal(idOf(i), "writer", false)),
+    );
+    await world.clock.complete(Promise.all(puts), 3_600_000);
+    expect(world.clock.now()).toBeGreaterThan(2 * storeFullMs);
+    a.objects.check();
+  });
+});
+
+describe("any order of events", () => {
+  it("gets, give-ups, deletions, crashes and small stores: right bytes, invariants, and nothing left at the end", async () => {
+    for (let seed = 1; seed <= 25; seed++) {
+      const world = new World(seed);
+      const { random, clock } = world;
+      const pick = (n: number): number => Math.floor(random.next() * n);
+      const nodes = Array.from({ length: 5 }, () => world.node(8 * MiB));
+      const homes = new Map<number, { node: Node; size: number }>();
+      for (let i = 1; i <= 8; i++) {
+        const node = nodes[pick(5)] as Node;
+        const size = [MiB / 2, MiB + 5, 2 * MiB][pick(3)] as number;
+        await node.put(i, size);
+        homes.set(i, { node, size });
+      }
+      let broken = "";
+      world.fault = (from) => (from === broken ? new Error("connection reset") : undefined);
+      const open = new Set<Promise<void>>();
+      for (let step = 0; step < 60; step++) {
+        await clock.advance(random.next());
+        broken = pick(10) === 0 ? `n${pick(5)}:2` : pick(3) === 0 ? "" : broken;
+        if (pick(20) === 0) {
+          const i = 1 + pick(8);
+          for (const { objects } of nodes) objects.delete([idOf(i)]);
+          homes.delete(i);
+          continue;
+        }
+        const node = nodes[pick(5)] as Node;
+        const known = [...homes].filter(() => pick(3) === 0).slice(0, 3);
+        if (known.length === 0) continue;
+        const aborter = new AbortController();
+        const wanted = known.map(([i, home]) => ({ i, size: home.size, at: [home.node, nodes[pick(5)] as Node] }));
+        const client = `c${step}`;
+        const get = node.get(wanted, client, (["get", "wait", "argument"] as const)[pick(3)], aborter.signal).then(
+          async (replies) => {
+            for (const [n, reply] of replies.entries())
+              if (reply.found) expect([seed, node.isIntact(known[n]?.[0] as number, reply)]).toEqual([seed, true]);
+            await new Promise<void>((resolve) => clock.after(random.next() * 3, resolve));
+            if (pick(4) === 0) node.objects.clientGone(client);
+            else replies.forEach((reply, n) => reply.found && node.letGo(known[n]?.[0] as number, reply, client));
+          },
+          (error: unknown) => expect(`${error as Error}`).toMatch(/left/),
+        );
+        open.add(get);
+        if (pick(4) === 0) clock.after(random.next() * 3, () => aborter.abort(new Error("left")));
+        for (const { objects } of nodes) objects.check();
+      }
+      broken = "";
+      await clock.complete(Promise.all(open), 120_000);
+      for (const { objects } of nodes) {
+        objects.ownerDied(owner.workerId);
+        objects.check();
+      }
+      await clock.advance(1_000);
+      for (const { objects, spill, name } of nodes) expect([seed, name, objects.usedBytes, spill.itemCount]).toEqual([seed, name, 0, 0]);
+    }
+  });
+});
