@@ -377,6 +377,44 @@ for megabytes in (10, 100, 500):
     transfer_case(megabytes)
 
 
+# -- one object to many nodes --------------------------------------------------------------------------------------------------------
+@ray.remote(num_cpus=0)
+class Receiver:
+    def last(self, received):
+        return int(received[-1])
+
+
+def broadcast(args):
+    from ray.cluster_utils import Cluster
+
+    nodes, length, store, warm_ups = 8, 256_000_000, 1 << 30, 3
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": store})
+    for i in range(nodes):
+        cluster.add_node(num_cpus=1, object_store_memory=store, resources={f"node{i}": 1})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    receivers = [Receiver.options(resources={f"node{i}": 1}).remote() for i in range(nodes)]
+    array = np.zeros(length, dtype=np.uint8)
+    samples = []
+    for i in range(args.repetitions + warm_ups):
+        array[-1] = i
+        ref = ray.put(array)
+        if i == 0:
+            ray.get([receiver.last.remote(np.zeros(1, dtype=np.uint8)) for receiver in receivers])
+        begin = time.perf_counter()
+        last = ray.get([receiver.last.remote(ref) for receiver in receivers])
+        elapsed = time.perf_counter() - begin
+        assert all(value == i for value in last)
+        if i >= warm_ups:
+            samples.append(nodes * length / 2**30 / elapsed)
+        del ref
+    ray.shutdown()
+    cluster.shutdown()
+    return {"broadcast_256MB": samples}
+
+
+CASES["broadcast_256MB"] = broadcast
+
+
 # -- the life of a head --------------------------------------------------------------------------------------------------------------
 CONNECT = """
 import sys, time, ray

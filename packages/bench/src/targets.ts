@@ -61,6 +61,7 @@ export const aims: readonly Aim[] = [
   { title: "transfer of 10 MiB", targets: [ray("transfer_10MiB", 4)] },
   { title: "transfer of 100 MiB", targets: [ray("transfer_100MiB", 3)] },
   { title: "transfer of 500 MiB", targets: [ray("transfer_500MiB", 1.5), bare("transfer_500MiB", "socket_copy_100MiB", 0.8)] },
+  { title: "an object to 8 nodes: a tree against one source", targets: [own("broadcast_256MB", "broadcast_256MB_one_source", 1)] },
   { title: "start a head", targets: [limit("start_head", 1000)] },
   { title: "connect a driver", targets: [limit("driver_connect", 150)] },
   { title: "status", targets: [limit("status", 250)] },

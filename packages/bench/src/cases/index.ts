@@ -1,6 +1,7 @@
 // Every case, in the order in which they run.
 import type { Case, Row } from "../case.js";
 import { actorCases } from "./actors.js";
+import { broadcastCases } from "./broadcast.js";
 import { headLife } from "./cluster.js";
 import { growthCases } from "./growth.js";
 import { limitCases } from "./limits.js";
@@ -16,6 +17,7 @@ export const cases: readonly Case[] = [
   ...objectCases,
   spillCase,
   ...transferCases,
+  ...broadcastCases,
   headLife,
   ...growthCases,
 ];

@@ -36,7 +36,7 @@ export class ObjectRef<T> {
   /** @internal */ readonly index: number;
   /** @internal undefined: this process owns it. */ readonly owner: OwnerAddress | undefined;
   /** @internal */ cached: CachedValue | undefined = undefined;
-  /** @internal */ known = false;
+  /** @internal Ready, and brought to this node: a wait need not ask. */ known = false;
   /** @internal The last wait that it was passed to: cheaper than a set of a thousand references in every wait. */ waitedIn = 0;
   private readonly host: RefHost;
   private id: string | undefined;

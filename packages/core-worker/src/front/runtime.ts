@@ -229,9 +229,7 @@ export class Runtime implements RefHost, GeneratorHost {
       this.releaseSlot(slot);
       return undefined;
     }
-    const ref = new ObjectRef<unknown>(this, slot, number, taken.index, undefined, undefined);
-    ref.known = true;
-    return ref;
+    return new ObjectRef<unknown>(this, slot, number, taken.index, undefined, undefined);
   }
 
   /** Serializes an argument list now; later changes of the arguments are not seen. */
@@ -461,7 +459,7 @@ export class Runtime implements RefHost, GeneratorHost {
     timer?.cancel();
     for (const index of indices) {
       ready[index] = true;
-      (refs[index] as Waitable).known = true;
+      if (fetchLocal) (refs[index] as Waitable).known = true;
     }
     return ready;
   }
