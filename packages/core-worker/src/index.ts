@@ -4,15 +4,17 @@ export { CoreWorker, type CoreWorkerOptions, handleObjectId, isHandleObject } fr
 export { claimSlots, claimStates } from "./core/executor.js";
 export { GcsLink } from "./core/gcs-link.js";
 export { ActorClassCore, actorHandleBrand, actorInfo, handleStateOf, makeHandle, methodsOf } from "./front/actor-handle.js";
+export type { Connection } from "./front/connection.js";
 export * as errors from "./front/errors.js";
 export { ExitActorSignal, fromCaller, publicError, refusalOf, withoutCallers } from "./front/errors.js";
 export { extensions, type RemoteFactory } from "./front/extensions.js";
+export { slotOf } from "./front/holdings.js";
 export { type FirstWord, type IoTask, type IoThread, type IoThreadData, sayFirstWord, startIoThread } from "./front/io-thread-host.js";
 export { isObjectRef, ObjectRef } from "./front/object-ref.js";
 export { isObjectRefGenerator, ObjectRefGenerator } from "./front/object-ref-generator.js";
 export type { ActorOptions, MethodOptions, NodeAffinity, TaskOptions } from "./front/options.js";
 export { RemoteFunctionCore, rememberFunction, remoteFunctionBrand } from "./front/remote-function.js";
-export { type Connection, Runtime } from "./front/runtime.js";
+export { Runtime } from "./front/runtime.js";
 export { type ChannelPorts, ThreadChannel } from "./thread/channel.js";
 export { RecordReader } from "./thread/record.js";
 export { type ActorCreation, dispatchToCore, outcomes, type ReturnValue, type TemplateOptions, type ToCore, ToCoreSender } from "./thread/to-core.js";

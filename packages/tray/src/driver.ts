@@ -41,16 +41,16 @@ function begin(options: InitOptions): { thread: UserThread; finish: (word: First
   const task: DriverTask = { kind: "driver", options, facts, binDir: `${bundleDir()}/bin` };
   let link: Link | undefined;
   const user: ToUser = {
-    ready: (id, index, located) => link?.runtime.ready(id, index, located),
-    reply: (id, ok, json) => link?.runtime.reply(id, ok, json),
-    lost: (failure) => link?.runtime.lost(failure),
+    ready: (id, index, located) => link?.runtime.requests.ready(id, index, located),
+    reply: (id, ok, json) => link?.runtime.requests.reply(id, ok, json),
+    lost: (failure) => link?.runtime.requests.lost(failure),
     logs: (json) => {
       if (options.logToDriver !== false) printLogs(json);
     },
     collectGarbage: () => {
-      link?.runtime.forgetPlaces();
+      link?.runtime.values.forgetPlaces();
       collectGarbage(systemClock, () => {
-        link?.runtime.flushDropped();
+        link?.runtime.holdings.flush();
         thread.core.call(0, "collected", "{}");
       });
     },
@@ -79,9 +79,9 @@ function begin(options: InitOptions): { thread: UserThread; finish: (word: First
         extra: word.extra,
         context: () => undefined,
         close: async () => {
-          runtime.flushDropped();
+          runtime.holdings.flush();
           const stopped = runtime.call("shutdown");
-          runtime.closed = true;
+          runtime.close();
           const late = systemClock.after(shutdownTimeoutMs, () => void thread.io.worker.terminate());
           const ended = new Promise<void>((resolve) => thread.io.worker.once("exit", () => resolve()));
           thread.io.worker.ref();

@@ -19,6 +19,7 @@ import {
   ObjectRef,
   ObjectRefGenerator,
   refusalOf,
+  slotOf,
   type TaskOptions,
 } from "@tray/core-worker";
 import { connect, connectSync, disconnect, type InitOptions } from "./driver.js";
@@ -256,7 +257,7 @@ export async function cancel(
   try {
     if (!isObjectRefGenerator(ref)) checkRefs([ref], "cancel");
     const r = runtime();
-    r.core.cancel(r.slotOf(ref), options.force ?? false, options.recursive ?? true);
+    r.core.cancel(slotOf(ref), options.force ?? false, options.recursive ?? true);
   } catch (error) {
     throw fromCaller(error, cancel);
   }

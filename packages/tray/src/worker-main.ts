@@ -59,14 +59,14 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
     },
   };
   const user: ToUser = {
-    ready: (id, index, located) => runtime?.ready(id, index, located),
-    reply: (id, ok, json) => runtime?.reply(id, ok, json),
-    lost: (failure) => runtime?.lost(failure),
+    ready: (id, index, located) => runtime?.requests.ready(id, index, located),
+    reply: (id, ok, json) => runtime?.requests.reply(id, ok, json),
+    lost: (failure) => runtime?.requests.lost(failure),
     logs: () => undefined,
     collectGarbage: () => {
-      runtime?.forgetPlaces();
+      runtime?.values.forgetPlaces();
       collectGarbage(systemClock, () => {
-        runtime?.flushDropped();
+        runtime?.holdings.flush();
         thread.core.call(0, "collected", "{}");
       });
     },

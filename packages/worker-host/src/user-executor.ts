@@ -25,6 +25,7 @@ import {
   type StreamResume,
 } from "@tray/core-worker";
 import { objectIdOf, taskIdOf } from "@tray/protocol";
+import { flatten } from "@tray/serialization";
 import { inspect } from "node:util";
 import { Streaming } from "./streaming.js";
 
@@ -172,8 +173,8 @@ export class UserExecutor {
     const create = async (): Promise<void> => {
       try {
         const Class = (await this.functionOf(spec.functionId)) as unknown as new (...args: unknown[]) => Record<string, unknown>;
-        await this.runtime().preparationsOf(refs);
-        const values = refs.map((ref) => this.runtime().read(ref));
+        await this.runtime().values.preparationsOf(refs);
+        const values = refs.map((ref) => this.runtime().values.read(ref));
         if (codec.needsPreparation(args)) await codec.prepare(args);
         this.runtime().currentExec = execId;
         this.current = running;
@@ -290,7 +291,7 @@ export class UserExecutor {
   private begin(execution: Execution): Running | undefined {
     const { execId, template, number, attempt } = execution;
     if (Atomics.compareExchange(this.claims, execution.claim, claimStates.free, claimStates.claimed) !== claimStates.free) {
-      for (const ref of execution.refs) if (ref.kind === "stored") this.runtime().unpin(ref.pinId); // X1
+      for (const ref of execution.refs) if (ref.kind === "stored") this.runtime().values.unpin(ref.pinId); // X1
       this.resumes.delete(execId);
       return undefined;
     }
@@ -304,7 +305,7 @@ export class UserExecutor {
     if (running.finished) return;
     try {
       const target = this.targetOf(execution);
-      const preparing = execution.refs.length === 0 ? undefined : this.runtime().preparationsOf(execution.refs);
+      const preparing = execution.refs.length === 0 ? undefined : this.runtime().values.preparationsOf(execution.refs);
       if (target instanceof Promise || preparing !== undefined || this.runtime().codec.needsPreparation(execution.args)) {
         void this.runLater(execution, running, target, preparing);
         return;
@@ -368,7 +369,7 @@ export class UserExecutor {
 
   private invoke(execution: Execution, target: UserFunction): unknown {
     const runtime = this.runtime();
-    const values = execution.refs.length === 0 ? [] : execution.refs.map((ref) => runtime.read(ref));
+    const values = execution.refs.length === 0 ? [] : execution.refs.map((ref) => runtime.values.read(ref));
     const args = runtime.codec.deserialize(execution.args, { args: values }) as unknown[];
     return target(...args);
   }
@@ -453,7 +454,7 @@ export class UserExecutor {
     const held: number[] = [];
     const serialized = runtime.codec.serialize(value, { held });
     if (serialized.byteLength > runtime.connection.maxInlineBytes) return undefined;
-    return { value: runtime.flat(serialized), size: serialized.byteLength, contained: held };
+    return { value: flatten(serialized), size: serialized.byteLength, contained: held };
   }
 
   private async storeAndFinish(running: Running, values: readonly unknown[]): Promise<void> {
@@ -544,12 +545,12 @@ export class UserExecutor {
   private errorBytes(error: unknown): Uint8Array {
     const runtime = this.runtime();
     try {
-      return runtime.flat(runtime.codec.serialize(error, { held: [] }));
+      return flatten(runtime.codec.serialize(error, { held: [] }));
     } catch {
       // What was thrown cannot travel as it is; what it says can.
       const plain = new Error(describe(error));
       if (error instanceof Error && error.stack !== undefined) plain.stack = error.stack;
-      return runtime.flat(runtime.codec.serialize(plain, { held: [] }));
+      return flatten(runtime.codec.serialize(plain, { held: [] }));
     }
   }
 }

@@ -1,7 +1,8 @@
 // Actor classes and handles.
+import type { PackedArguments } from "./arguments.js";
 import { newActorIdFrom } from "./ids.js";
 import { fromCaller, publicError } from "./errors.js";
-import type { ObjectRef, OwnerAddress, RefHost } from "./object-ref.js";
+import type { ObjectRef, OwnerAddress } from "./object-ref.js";
 import type { ObjectRefGenerator } from "./object-ref-generator.js";
 import {
   type ActorOptions,
@@ -12,7 +13,7 @@ import {
   resolveActorOptions,
 } from "./options.js";
 import { argumentRefusal, shipClasses, shipFunction } from "./remote-function.js";
-import type { PackedArguments, Runtime } from "./runtime.js";
+import type { Runtime } from "./runtime.js";
 
 export const actorHandleBrand: unique symbol = Symbol.for("tray.ActorHandle") as never;
 export const actorInfo: unique symbol = Symbol.for("tray.actorInfo") as never;
@@ -155,7 +156,7 @@ export function makeHandle(runtime: Runtime, slot: number, description: ActorDes
   }
   Object.defineProperty(handle, actorInfo, { value: { id: description.actorId } });
   Object.defineProperty(handle, actorHandleBrand, { value: state });
-  if (slot !== 0) (runtime as RefHost).track(handle, slot);
+  if (slot !== 0) runtime.track(handle, slot);
   return handle;
 }
 
@@ -189,7 +190,7 @@ export class ActorClassCore {
     const { resolved } = this;
     const functionId = shipFunction(runtime, this.cls as unknown as (...args: never[]) => unknown);
     const packed = this.pack(runtime, args);
-    const slot = runtime.takeSlot();
+    const slot = runtime.holdings.takeSlot();
     const actorId = newActorIdFrom(runtime.currentJobId);
     const { methods, streams } = methodsOf(this.cls);
     const className = this.cls.name || "anonymous";

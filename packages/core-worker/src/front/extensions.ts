@@ -3,10 +3,12 @@ import { type ErrorCode, isTrayError, type TrayError } from "@tray/common";
 import type { Extension } from "@tray/serialization";
 import { handleObjectId } from "../core/core-worker.js";
 import { type ActorDescription, handleStateOf, makeHandle } from "./actor-handle.js";
+import { ArgumentPlaceholder, type ReadContext, type WriteContext } from "./arguments.js";
 import { publicError } from "./errors.js";
+import { slotOf } from "./holdings.js";
 import { isObjectRef, type ObjectRef } from "./object-ref.js";
 import { isObjectRefGenerator } from "./object-ref-generator.js";
-import { ArgumentPlaceholder, type ReadContext, type Runtime, type WriteContext } from "./runtime.js";
+import type { Runtime } from "./runtime.js";
 
 /** Remote functions and actor classes are made by the API layer, which knows how they look to users. */
 export interface RemoteFactory {
@@ -32,7 +34,7 @@ export function extensions(current: () => Runtime, remote: RemoteFactory): Exten
       encode: (value, context) => {
         const ref = value as ObjectRef<unknown>;
         const runtime = current();
-        (context as WriteContext).held.push(runtime.slotOf(ref));
+        (context as WriteContext).held.push(slotOf(ref));
         const { workerId, nodeId, endpoint } = runtime.ownerOf(ref);
         return [ref.hex, workerId, nodeId, endpoint];
       },

@@ -4,7 +4,7 @@ import { claimSlots } from "../core/executor.js";
 import { createRingBuffer } from "../thread/ring.js";
 import type { ChannelPorts } from "../thread/channel.js";
 import type { Failure } from "../thread/to-user.js";
-import type { Connection } from "./runtime.js";
+import type { Connection } from "./connection.js";
 
 /** What an I/O thread is given besides its ports. Structured-cloneable. */
 export type IoTask = Readonly<Record<string, unknown>> & { readonly kind: "driver" | "worker" };

@@ -1,6 +1,6 @@
 // RemoteFunction: a function that runs elsewhere.
 import { createHash } from "node:crypto";
-import type { Codec } from "@tray/serialization";
+import { type Codec, flatten } from "@tray/serialization";
 import { argumentRefusalOf, refusalOf } from "./errors.js";
 import type { ObjectRef } from "./object-ref.js";
 import type { ObjectRefGenerator } from "./object-ref-generator.js";
@@ -59,7 +59,7 @@ export function argumentRefusal(runtime: Runtime, error: unknown, callee: string
 /** Stores the error classes that a task's retries are for; "" when there are none. */
 export function shipClasses(runtime: Runtime, classes: readonly Function[]): string {
   if (classes.length === 0) return "";
-  const blob = runtime.flat(runtime.codec.serialize([...classes], { held: [] }));
+  const blob = flatten(runtime.codec.serialize([...classes], { held: [] }));
   const id = createHash("sha256").update(blob).digest("hex");
   runtime.core.putFunction(id, blob);
   return id;
