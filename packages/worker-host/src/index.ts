@@ -1,2 +1,3 @@
+export type { TaskContext } from "./execution.js";
 export { Streaming, type StreamingHost } from "./streaming.js";
-export { type TaskContext, UserExecutor, type UserExecutorHost } from "./user-executor.js";
+export { UserExecutor, type UserExecutorHost } from "./user-executor.js";

@@ -1,7 +1,8 @@
 // UserExecutor: runs user code on the user's thread of a worker: tasks one at a time, or one actor.
 //
-// Owns:     the run queue, what runs now, functions and templates by id, the actor instance.
-// Not mine: arguments and results elsewhere (the core thread's), values (Codec).
+// Owns:     the run queue, what runs now, templates by key, the actor instance.
+// Not mine: functions (loaded-functions.ts), how results travel (results.ts), the pace of a generator (streaming.ts); arguments and results elsewhere (the
+//           core thread's).
 // Crosses:  in: loadFunction, execTemplate, execute, becomeActor, cancelExec of ToUser. out: ToCore.finished.
 //
 // Invariants
@@ -9,7 +10,7 @@
 //   X2. every execution begun is finished exactly once, whatever the user's code does, short of ending the process.
 //   X3. plain tasks run one at a time; an actor runs at most maxConcurrency calls (per group: the group's number), begun in order of arrival.
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Deque, type Timer } from "@tray/common";
+import { Deque } from "@tray/common";
 import {
   claimStates,
   type ExecActor,
@@ -18,87 +19,17 @@ import {
   type Located,
   outcomes,
   publicError,
-  rememberFunction,
   refusalOf,
   type ReturnValue,
   type Runtime,
   type StreamResume,
 } from "@tray/core-worker";
-import { objectIdOf, taskIdOf } from "@tray/protocol";
-import { flatten } from "@tray/serialization";
-import { inspect } from "node:util";
+import { objectIdOf } from "@tray/protocol";
+import { ConcurrencyGroups, type Group } from "./concurrency-groups.js";
+import { type Execution, Running, type TaskContext } from "./execution.js";
+import { LoadedFunctions, type UserFunction } from "./loaded-functions.js";
+import { countReturn, describe, errorBytes, inlineReturn, storedReturn } from "./results.js";
 import { Streaming } from "./streaming.js";
-
-/** The task or call whose code runs. */
-export interface TaskContext {
-  readonly execId: number;
-  readonly taskId: string;
-  readonly taskName: string;
-  readonly actorId: string | undefined;
-  readonly attemptNumber: number;
-  readonly resources: Readonly<Record<string, number>>;
-  readonly signal: AbortSignal;
-}
-
-interface Execution {
-  readonly execId: number;
-  readonly claim: number;
-  readonly template: ExecTemplate;
-  readonly number: number;
-  readonly attempt: number;
-  readonly args: Uint8Array;
-  readonly refs: readonly Located[];
-}
-
-/** An execution that was begun. What few tasks ask for (id, signal) is made when they do. */
-class Running implements TaskContext {
-  finished = false;
-  /** The generator that it runs. */
-  streaming: Streaming | undefined;
-  /** Ends it when its generator does not return though it is cancelled. */
-  patience: Timer | undefined;
-  private abortController: AbortController | undefined;
-
-  constructor(
-    readonly execId: number,
-    readonly template: ExecTemplate | undefined,
-    readonly number: number,
-    readonly attemptNumber: number,
-    private readonly actorResources: Readonly<Record<string, number>> | undefined,
-    readonly startedMs: number,
-    private readonly constructing?: ExecActor,
-  ) {}
-
-  get context(): TaskContext {
-    return this;
-  }
-  get taskId(): string {
-    return this.template === undefined ? "" : taskIdOf(this.template.taskPrefix, this.number);
-  }
-  get taskName(): string {
-    return this.template?.name ?? `${this.constructing?.className ?? ""}.constructor`;
-  }
-  get actorId(): string | undefined {
-    const id = this.template?.actorId ?? this.constructing?.actorId ?? "";
-    return id === "" ? undefined : id;
-  }
-  get resources(): Readonly<Record<string, number>> {
-    return this.actorResources ?? this.template?.resources ?? {};
-  }
-  get aborter(): AbortController {
-    this.abortController ??= new AbortController();
-    return this.abortController;
-  }
-  get signal(): AbortSignal {
-    return this.aborter.signal;
-  }
-}
-
-interface Group {
-  readonly limit: number;
-  running: number;
-  readonly queue: Deque<Execution>;
-}
 
 export interface UserExecutorHost {
   /** The job that this worker serves is known. */
@@ -106,8 +37,6 @@ export interface UserExecutorHost {
   /** The worker must be replaced after this: user code left something broken behind. */
   replaceWorker(why: string): void;
 }
-
-type UserFunction = (...args: unknown[]) => unknown;
 
 const noBytes = new Uint8Array(0);
 const noReturns: readonly ReturnValue[] = Object.freeze([]);
@@ -117,16 +46,13 @@ const sliceMs = 10;
 const returnWithinMs = 1000;
 
 export class UserExecutor {
-  private readonly blobs = new Map<string, Uint8Array>();
-  private readonly functions = new Map<string, UserFunction | Promise<UserFunction>>();
+  private readonly functions: LoadedFunctions;
   private readonly templates = new Map<number, ExecTemplate>();
   private readonly queue = new Deque<Execution>();
   private readonly running = new Map<number, Running>();
   private readonly storage = new AsyncLocalStorage<Running>();
   private current: Running | undefined;
-  private actor:
-    | { readonly instance: Record<string, unknown>; readonly spec: ExecActor; readonly groups: Map<string, Group>; readonly main: Group }
-    | undefined;
+  private actor: { readonly instance: Record<string, unknown>; readonly spec: ExecActor; readonly groups: ConcurrencyGroups } | undefined;
   private concurrent = false;
   private yielding = false;
   private readonly aborted = new Set<number>();
@@ -137,7 +63,9 @@ export class UserExecutor {
     private readonly runtime: () => Runtime,
     private readonly claims: Int32Array,
     private readonly host: UserExecutorHost,
-  ) {}
+  ) {
+    this.functions = new LoadedFunctions(runtime);
+  }
 
   get context(): TaskContext | undefined {
     return (this.concurrent ? this.storage.getStore() : this.current)?.context;
@@ -146,9 +74,8 @@ export class UserExecutor {
     return this.actor?.spec;
   }
 
-  /** Kept as bytes until it is needed: the job that it belongs to may not be known yet. */
   loadFunction(functionId: string, blob: Uint8Array): void {
-    this.blobs.set(functionId, blob);
+    this.functions.load(functionId, blob);
   }
 
   execTemplate(key: number, template: ExecTemplate): void {
@@ -159,11 +86,8 @@ export class UserExecutor {
   execute(execId: number, claim: number, templateKey: number, number: number, attempt: number, args: Uint8Array, refs: readonly Located[]): void {
     const template = this.templates.get(templateKey) as ExecTemplate;
     const execution: Execution = { execId, claim, template, number, attempt, args, refs };
-    if (this.actor === undefined) {
-      this.queue.push(execution);
-      return;
-    }
-    this.groupOf(template).queue.push(execution);
+    const queue = this.actor === undefined ? this.queue : this.actor.groups.of(template.concurrencyGroup).queue;
+    queue.push(execution);
   }
 
   becomeActor(execId: number, spec: ExecActor, args: Uint8Array, refs: readonly Located[]): void {
@@ -172,25 +96,23 @@ export class UserExecutor {
     const running = new Running(execId, undefined, 0, spec.incarnation, spec.resources, 0, spec);
     const create = async (): Promise<void> => {
       try {
-        const Class = (await this.functionOf(spec.functionId)) as unknown as new (...args: unknown[]) => Record<string, unknown>;
+        const Class = (await this.functions.get(spec.functionId)) as unknown as new (...args: unknown[]) => Record<string, unknown>;
         await this.runtime().values.preparationsOf(refs);
         const values = refs.map((ref) => this.runtime().values.read(ref));
         if (codec.needsPreparation(args)) await codec.prepare(args);
         this.runtime().currentExec = execId;
         this.current = running;
         const list = codec.deserialize(args, { args: values }) as unknown[];
-        const main: Group = { limit: spec.maxConcurrency, running: 0, queue: new Deque() };
-        const groups = new Map<string, Group>();
-        for (const [name, limit] of Object.entries(spec.concurrencyGroups)) groups.set(name, { limit, running: 0, queue: new Deque() });
-        this.concurrent = spec.maxConcurrency > 1 || groups.size > 0;
+        const groups = new ConcurrencyGroups(spec);
+        this.concurrent = groups.isConcurrent;
         const instance = new Class(...list);
-        this.actor = { instance, spec, groups, main };
+        this.actor = { instance, spec, groups };
         this.current = undefined;
         this.runtime().core.finished(execId, outcomes.ok, 0, noReturns, noBytes, "");
       } catch (error) {
         this.current = undefined;
         if (error instanceof ExitActorSignal) this.runtime().core.finished(execId, outcomes.exitActor, 0, noReturns, noBytes, "");
-        else this.runtime().core.finished(execId, outcomes.error, 0, noReturns, this.errorBytes(error), describe(error));
+        else this.runtime().core.finished(execId, outcomes.error, 0, noReturns, errorBytes(this.runtime(), error), describe(error));
       }
     };
     void create();
@@ -232,7 +154,7 @@ export class UserExecutor {
         running,
         outcomes.error,
         noReturns,
-        this.errorBytes(error),
+        errorBytes(this.runtime(), error),
         `${how} in ${running.context.taskName} (${origin}): ${describe(error)}`,
       );
     this.host.replaceWorker(`${how}: ${describe(error)}`);
@@ -247,8 +169,7 @@ export class UserExecutor {
   pump(): void {
     if (this.queue.length === 0 && this.actor === undefined) return;
     if (this.actor !== undefined) {
-      this.pumpGroup(this.actor.main);
-      for (const group of this.actor.groups.values()) this.pumpGroup(group);
+      for (const group of this.actor.groups.all) this.pumpGroup(group);
       return;
     }
     if (this.current !== undefined || this.yielding || this.queue.length === 0) return; // before its first task or actor, a worker has no runtime
@@ -340,31 +261,7 @@ export class UserExecutor {
       if (typeof method !== "function") throw new TypeError(`${this.actor?.spec.className ?? "the actor"} has no method ${template.method}`);
       return (...args) => (method as UserFunction).apply(instance, args);
     }
-    return this.functionOf(template.functionId);
-  }
-
-  private functionOf(functionId: string): UserFunction | Promise<UserFunction> {
-    const known = this.functions.get(functionId);
-    if (known !== undefined) return known;
-    const blob = this.blobs.get(functionId);
-    if (blob === undefined) throw publicError("SYSTEM", `function ${functionId} was not loaded`);
-    const { codec } = this.runtime();
-    if (!codec.needsPreparation(blob)) {
-      const whenRoot: ((fn: Function) => void)[] = [];
-      return this.functionRead(functionId, codec.deserializeFunction(blob, { args: [], whenRoot }), whenRoot);
-    }
-    const whenRoot: ((fn: Function) => void)[] = [];
-    const prepared = codec.prepareFunction(blob, { args: [], whenRoot }).then((fn) => this.functionRead(functionId, fn, whenRoot));
-    prepared.catch(() => this.functions.delete(functionId)); // told by the tasks that need it; the next one tries again
-    this.functions.set(functionId, prepared);
-    return prepared;
-  }
-
-  private functionRead(functionId: string, fn: Function, whenRoot: readonly ((fn: Function) => void)[]): UserFunction {
-    for (const complete of whenRoot) complete(fn);
-    this.functions.set(functionId, fn as UserFunction);
-    rememberFunction(this.runtime(), fn, functionId);
-    return fn as UserFunction;
+    return this.functions.get(template.functionId);
   }
 
   private invoke(execution: Execution, target: UserFunction): unknown {
@@ -394,7 +291,7 @@ export class UserExecutor {
     try {
       const { numReturns } = running.template as ExecTemplate;
       if (numReturns === 1) {
-        const single = this.pack(value);
+        const single = inlineReturn(this.runtime(), value);
         if (single !== undefined) {
           this.finish(running, outcomes.ok, [single], noBytes, "");
           return;
@@ -414,8 +311,7 @@ export class UserExecutor {
     const { execId, taskId } = running.context;
     const runtime = this.runtime();
     const store = async (index: number, value: unknown): Promise<void> => {
-      const { size, held } = await runtime.storeReturn(execId, taskId, index, value);
-      runtime.core.yielded(execId, index, objectIdOf(taskId, index), { value: undefined, size, contained: held });
+      runtime.core.yielded(execId, index, objectIdOf(taskId, index), await storedReturn(runtime, running, index, value));
     };
     let refused = 0;
     try {
@@ -426,7 +322,7 @@ export class UserExecutor {
         {
           yielded: (index, value) => {
             refused = index;
-            const inline = this.pack(value);
+            const inline = inlineReturn(runtime, value);
             refused = 0;
             if (inline === undefined) return store(index, value);
             runtime.core.yielded(execId, index, "", inline);
@@ -441,33 +337,19 @@ export class UserExecutor {
       running.streaming = streaming;
       await streaming.run();
       if (streaming.stopped) this.finish(running, outcomes.cancelled, noReturns, noBytes, "");
-      else this.finish(running, outcomes.ok, [countOf(streaming)], noBytes, "");
+      else this.finish(running, outcomes.ok, [countReturn(streaming.count)], noBytes, "");
     } catch (error) {
       if (refused > 0) this.resultRefused(running, error, `item ${refused}`);
       else this.failed(running, error);
     }
   }
 
-  /** Flat bytes of a value that travels inline, else undefined. */
-  private pack(value: unknown): ReturnValue | undefined {
-    const runtime = this.runtime();
-    const held: number[] = [];
-    const serialized = runtime.codec.serialize(value, { held });
-    if (serialized.byteLength > runtime.connection.maxInlineBytes) return undefined;
-    return { value: flatten(serialized), size: serialized.byteLength, contained: held };
-  }
-
   private async storeAndFinish(running: Running, values: readonly unknown[]): Promise<void> {
     try {
+      const runtime = this.runtime();
       const returns: ReturnValue[] = [];
-      for (let i = 0; i < values.length; i++) {
-        const inline = this.pack(values[i]);
-        if (inline !== undefined) returns.push(inline);
-        else {
-          const { size, held } = await this.runtime().storeReturn(running.context.execId, running.context.taskId, i, values[i]);
-          returns.push({ value: undefined, size, contained: held });
-        }
-      }
+      // When all are small this awaits nothing: the task ends within its run.
+      for (let i = 0; i < values.length; i++) returns.push(inlineReturn(runtime, values[i]) ?? (await storedReturn(runtime, running, i, values[i])));
       this.finish(running, outcomes.ok, returns, noBytes, "");
     } catch (error) {
       this.resultRefused(running, error);
@@ -484,21 +366,14 @@ export class UserExecutor {
   private failed(running: Running, error: unknown, message = `${running.taskName} threw ${describe(error)}`): void {
     if (running.finished) return;
     if (error instanceof ExitActorSignal) {
-      const result = running.streaming === undefined ? (this.pack(undefined) as ReturnValue) : countOf(running.streaming);
+      const { streaming } = running;
+      const result = streaming === undefined ? (inlineReturn(this.runtime(), undefined) as ReturnValue) : countReturn(streaming.count);
       this.finish(running, outcomes.exitActor, running.template?.numReturns === 0 ? noReturns : [result], noBytes, "");
       return;
     }
-    const outcome = this.isRetried(running, error) ? outcomes.retryableError : outcomes.error;
-    this.finish(running, outcome, noReturns, this.errorBytes(error), message);
-  }
-
-  /** The error is of a class that the task's `retryExceptions` names. */
-  private isRetried(running: Running, error: unknown): boolean {
-    const id = running.template?.retryClassesId ?? "";
-    const blob = this.blobs.get(id);
-    if (id === "" || blob === undefined) return false;
-    const classes = this.runtime().codec.deserialize(blob, { args: [] }, { copyBuffers: true }) as (abstract new () => unknown)[];
-    return classes.some((cls) => error instanceof cls);
+    const isRetried = this.functions.isInstance(running.template?.retryClassesId ?? "", error);
+    const outcome = isRetried ? outcomes.retryableError : outcomes.error;
+    this.finish(running, outcome, noReturns, errorBytes(this.runtime(), error), message);
   }
 
   private finish(running: Running, outcome: number, returns: readonly ReturnValue[], error: Uint8Array, message: string): void {
@@ -515,7 +390,7 @@ export class UserExecutor {
     const durationUs = Math.max(1, Math.round((runtime.clock.now() - running.startedMs) * 1000));
     runtime.core.finished(execId, outcome, durationUs, returns, error, message);
     if (this.actor !== undefined && running.template !== undefined) {
-      this.groupOf(running.template).running--;
+      this.actor.groups.of(running.template.concurrencyGroup).running--;
       this.current = undefined;
       this.schedulePump();
       return;
@@ -535,44 +410,8 @@ export class UserExecutor {
       this.pump();
     });
   }
-
-  private groupOf(template: ExecTemplate): Group {
-    const { actor } = this;
-    if (actor === undefined) throw new Error("not an actor");
-    return actor.groups.get(template.concurrencyGroup) ?? actor.main;
-  }
-
-  private errorBytes(error: unknown): Uint8Array {
-    const runtime = this.runtime();
-    try {
-      return flatten(runtime.codec.serialize(error, { held: [] }));
-    } catch {
-      // What was thrown cannot travel as it is; what it says can.
-      const plain = new Error(describe(error));
-      if (error instanceof Error && error.stack !== undefined) plain.stack = error.stack;
-      return flatten(runtime.codec.serialize(plain, { held: [] }));
-    }
-  }
-}
-
-/** What a stream returns in the end: the number of its items. */
-function countOf({ count }: Streaming): ReturnValue {
-  const value = Buffer.alloc(8);
-  value.writeDoubleLE(count);
-  return { value, size: 8, contained: [] };
 }
 
 function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
-}
-
-/** What was thrown, in a line. */
-function describe(error: unknown): string {
-  if (error instanceof Error) {
-    const own = (error.constructor as { name?: string } | undefined)?.name;
-    return `${error.name === "Error" && own !== undefined && own !== "" ? own : error.name}: ${error.message}`;
-  }
-  if (typeof error === "object" && error !== null && "message" in error)
-    return `${(error as { name?: string }).name ?? "Error"}: ${String((error as { message: unknown }).message)}`;
-  return `${inspect(error, { depth: 1, breakLength: Number.POSITIVE_INFINITY, maxStringLength: 500, maxArrayLength: 10 })} (not an Error)`;
 }
