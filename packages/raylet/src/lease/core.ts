@@ -1,7 +1,8 @@
 // LeaseQueueCore: which demand of which owner gets a lease of this node, and which is sent elsewhere.
 //
-// Owns:     demand levels per owner and scheduling class, leases, the order of service, what was spilled where.
-// Not mine: amounts (resources/ledger.ts), processes (pool/core.ts), the cluster (view), messages (service.ts).
+// Owns:     demand levels per owner and scheduling class (demand.ts), leases, what was spilled where.
+// Not mine: whose turn it is (service-order.ts), where a class may run (route.ts), amounts (resources/ledger.ts), processes (pool/core.ts), the cluster
+//           (view), messages (service.ts).
 // Crosses:  in: level, placed, assigned, refused, giveBack, workerGone, ownerGone, dispatch.  out: LeaseEffects, in order.
 //
 // The life of a lease: dispatch takes resources and a ticket for a worker (pending) → assigned: granted → given back, or its worker or its owner is gone.
@@ -18,7 +19,9 @@ import type { WaitCause } from "@tray/protocol";
 import { classesPerOwnerMax, placeIntervalMs, placeRetryMs, spilledForgetMs, wantedPerClassMax } from "../limits.js";
 import type { Ticket } from "../pool/worker.js";
 import type { ResourceLedger } from "../resources/ledger.js";
+import { type DemandClass, type DemandOwner, isIdle, newClass, outstanding, unseen } from "./demand.js";
 import { type Route, routeOf } from "./route.js";
+import { ServiceOrder } from "./service-order.js";
 import type { Shape } from "./shape.js";
 import type { LeaseEffect, Level, OwnerKey, PlaceAnswer, QueuedClass } from "./types.js";
 
@@ -41,39 +44,6 @@ export interface WorkerTickets {
   waitOf(leaseId: string): { cause: WaitCause; detail: string } | undefined;
 }
 
-interface DemandClass {
-  readonly owner: Owner;
-  readonly key: string;
-  readonly shape: Shape;
-  level: Level;
-  /** Sent in this session. */
-  grants: number;
-  readonly pending: Set<string>;
-  /** Sent elsewhere since the last level: the next one takes it into account. */
-  spilledOut: number;
-  spilledAtMs: number;
-  /** What the global scheduler said to run here. */
-  placedHere: number;
-  sinceMs: number;
-  cause: WaitCause;
-  detail: string;
-  placing: boolean;
-  placedAtMs: number;
-  /** The view at the last question that brought nothing. */
-  barrenVersion: number | undefined;
-  /** The node as it was seen when demand was sent there: not again before that changes, or a while has passed. */
-  readonly spilledTo: Map<string, { seen: NodeSnapshot; atMs: number }>;
-  route: { readonly version: number; readonly args: Level["argBytesByNode"]; readonly route: Route } | undefined;
-}
-
-interface Owner {
-  readonly key: OwnerKey;
-  readonly classes: Map<string, DemandClass>;
-  readonly leases: Set<string>;
-  /** Classes with something outstanding, in the order of service (L3). */
-  readonly queue: Map<string, DemandClass>;
-}
-
 interface Lease {
   readonly leaseId: string;
   readonly demand: DemandClass;
@@ -81,9 +51,9 @@ interface Lease {
 }
 
 export class LeaseQueueCore {
-  private readonly owners = new Map<OwnerKey, Owner>();
-  /** Owners with a non-empty queue, in the order of service (L3). */
-  private readonly queue = new Map<OwnerKey, Owner>();
+  private readonly owners = new Map<OwnerKey, DemandOwner>();
+  /** Classes with something outstanding (L3). */
+  private readonly order = new ServiceOrder();
   private readonly leases = new Map<string, Lease>();
   /** Classes with something spilled since their last level. */
   private readonly spilling = new Set<DemandClass>();
@@ -128,17 +98,17 @@ export class LeaseQueueCore {
   dispatch(nowMs: number, effects: LeaseEffect[]): void {
     for (let served = true; served; ) {
       served = false;
-      for (const owner of [...this.queue.values()]) {
-        for (const demand of owner.queue.values()) {
+      for (const owner of this.order.owners()) {
+        for (const demand of this.order.classesOf(owner)) {
           if (!this.serveHere(demand, nowMs)) continue;
           served = true;
-          this.moveToBack(demand); // L3
+          this.order.moveToBack(demand, outstanding(demand) > 0); // L3
           break;
         }
       }
     }
     this.recallSpilled(nowMs);
-    for (const owner of [...this.queue.values()]) for (const demand of [...owner.queue.values()]) this.lookElsewhere(demand, nowMs, effects);
+    for (const owner of this.order.owners()) for (const demand of [...this.order.classesOf(owner)]) this.lookElsewhere(demand, nowMs, effects);
   }
 
   /** The global scheduler answered. */
@@ -231,7 +201,7 @@ export class LeaseQueueCore {
     }
     for (const demand of owner.classes.values()) this.spilling.delete(demand);
     this.owners.delete(ownerKey);
-    this.queue.delete(ownerKey);
+    this.order.forget(owner);
     this.dispatch(nowMs, effects);
   }
 
@@ -265,7 +235,7 @@ export class LeaseQueueCore {
 
   /** True when a class waits that only time can help (a grace, a repeated question). */
   get waits(): boolean {
-    return this.queue.size > 0 || this.spilling.size > 0;
+    return !this.order.isEmpty || this.spilling.size > 0;
   }
 
   /** Throws InvariantError when L2, L3 do not hold. For tests. */
@@ -278,9 +248,7 @@ export class LeaseQueueCore {
     for (const owner of this.owners.values()) {
       for (const demand of owner.classes.values()) {
         const waits = outstanding(demand) > 0 && !demand.level.spilled;
-        invariant(owner.queue.has(demand.key) === waits, () => `L3: queue of ${owner.key}/${demand.key}`);
-        if (!waits) continue;
-        invariant(this.queue.has(owner.key), () => `L3: ${owner.key} is not in the queue`);
+        invariant(this.order.has(demand) === waits, () => `L3: turn of ${owner.key}/${demand.key}`);
       }
     }
   }
@@ -432,38 +400,23 @@ export class LeaseQueueCore {
 
   private requeue(demand: DemandClass): void {
     const { owner } = demand;
-    const waits = outstanding(demand) > 0 && !demand.level.spilled && this.owners.get(owner.key) === owner;
-    if (waits === owner.queue.has(demand.key)) return;
-    if (waits) owner.queue.set(demand.key, demand);
-    else owner.queue.delete(demand.key);
-    if (owner.queue.size === 0) this.queue.delete(owner.key);
-    else if (!this.queue.has(owner.key)) this.queue.set(owner.key, owner);
+    this.order.set(demand, outstanding(demand) > 0 && !demand.level.spilled && this.owners.get(owner.key) === owner);
   }
 
-  private moveToBack(demand: DemandClass): void {
-    const { owner } = demand;
-    if (owner.queue.delete(demand.key) && outstanding(demand) > 0) owner.queue.set(demand.key, demand);
-    this.queue.delete(owner.key);
-    if (owner.queue.size > 0) this.queue.set(owner.key, owner);
-  }
-
-  private owner(key: OwnerKey): Owner {
+  private owner(key: OwnerKey): DemandOwner {
     let owner = this.owners.get(key);
     if (owner === undefined) {
-      owner = { key, classes: new Map(), leases: new Set(), queue: new Map() };
+      owner = { key, classes: new Map(), leases: new Set() };
       this.owners.set(key, owner);
     }
     return owner;
   }
 
-  /** Classes that want nothing and of which no grant is on its way. Their owner sends the requirements again when it wants something of them. */
-  private forgetIdleClasses(owner: Owner): void {
-    for (const demand of owner.classes.values()) {
-      if (demand.level.wanted === 0 && demand.pending.size === 0 && !demand.placing && unseen(demand) === 0) owner.classes.delete(demand.key);
-    }
+  private forgetIdleClasses(owner: DemandOwner): void {
+    for (const demand of owner.classes.values()) if (isIdle(demand)) owner.classes.delete(demand.key);
   }
 
-  private forgetOwnerIfIdle(owner: Owner): void {
+  private forgetOwnerIfIdle(owner: DemandOwner): void {
     if (owner.classes.size === 0 && owner.leases.size === 0) this.owners.delete(owner.key);
   }
 
@@ -474,37 +427,6 @@ export class LeaseQueueCore {
     }
     return { cause: "waiting-for-worker", detail: "" };
   }
-}
-
-function newClass(owner: Owner, key: string, shape: Shape, level: Level, nowMs: number): DemandClass {
-  return {
-    owner,
-    key,
-    shape,
-    level: { ...level, wanted: 0 },
-    grants: level.grantsSeen, // a class that was forgotten meanwhile goes on counting where its owner stands
-    pending: new Set(),
-    spilledOut: 0,
-    spilledAtMs: 0,
-    placedHere: 0,
-    sinceMs: nowMs,
-    cause: "waiting-for-resources",
-    detail: "",
-    placing: false,
-    placedAtMs: Number.NEGATIVE_INFINITY,
-    barrenVersion: undefined,
-    spilledTo: new Map(),
-    route: undefined,
-  };
-}
-
-/** Grants on their way to the owner when it wrote its level. */
-function unseen(demand: DemandClass): number {
-  return Math.max(0, demand.grants - demand.level.grantsSeen);
-}
-
-function outstanding(demand: DemandClass): number {
-  return Math.max(0, demand.level.wanted - unseen(demand) - demand.pending.size - demand.spilledOut); // L1
 }
 
 function fitsOn(node: NodeSnapshot, shape: Shape): boolean {
