@@ -1,7 +1,8 @@
 // ObjectTableCore: which objects this node's arena holds, who holds on to them, and who waits for room.
 //
-// Owns:     the allocator, entries, pins per client, the queue of creates, the orders of eviction and of spilling.
-// Not mine: bytes (arena/), reference counts (the owners), locations (the directory), pulls, when and what to spill (spill/core.ts).
+// Owns:     the allocator, entries, their pins.
+// Not mine: who holds what, by client (clients.ts), the order of eviction and of spilling (idle-copies.ts), that of waiting (waiting-creates.ts); bytes
+//           (arena/), reference counts (the owners), locations (the directory), pulls, when and what to spill (spill/core.ts).
 // Crosses:  in: the operations below, with the time.  out: an outcome, and effects (grants, evictions) to be carried out in order.
 //
 // The life of an object here: create → (queued →) creating → sealed → deleted. A sealed primary copy may be spilled: between beginSpill and endSpill
@@ -17,7 +18,9 @@
 //   O7. coldPrimaries() are the sealed, unpinned primary copies that are not being spilled, least recently used first.
 import { invariant } from "@tray/common";
 import { ArenaAllocator, blockBytes } from "../arena/allocator.js";
+import { TableClients } from "./clients.js";
 import { type Bucket, bucketOf, describe, type Entry } from "./entry.js";
+import { IdleCopies } from "./idle-copies.js";
 import type {
   ClientGone,
   CopyKind,
@@ -45,13 +48,6 @@ export interface ObjectTableOptions {
   readonly queuedCreatesMax?: number;
 }
 
-/** What one client holds, so that its end costs what it held and not a walk over the table. */
-interface Client {
-  /** By object id: a creator writes at most one block of an object at a time (O5). */
-  readonly creating: Map<string, Entry>;
-  readonly pinned: Set<Entry>;
-}
-
 const noEffects: TableEffects = { granted: [], evicted: [], superseded: [] };
 
 export class ObjectTableCore {
@@ -59,16 +55,12 @@ export class ObjectTableCore {
   private readonly objects = new Map<string, Entry>();
   /** Deleted, but pinned or being written (O2); by offset, which is theirs until they are freed. */
   private readonly doomed = new Map<number, Entry>();
-  private readonly clients = new Map<Holder, Client>();
-  /** Sealed secondary copies without pins; insertion order is the order of last use. */
-  private readonly evictable = new Map<string, Entry>();
-  /** O7; in the same order. */
-  private readonly spillable = new Map<string, Entry>();
+  private readonly clients = new TableClients();
+  /** Those of O3 and O7. */
+  private readonly idle = new IdleCopies();
   private readonly waiting: WaitingCreates;
   private readonly bytes: Record<Bucket, number> = { creating: 0, primary: 0, secondary: 0, deleted: 0 };
   private pinnedBytes = 0;
-  private evictableBytes = 0;
-  private spillableBytes = 0;
   private spillingBytes = 0;
 
   constructor(options: ObjectTableOptions) {
@@ -85,7 +77,7 @@ export class ObjectTableCore {
       }
       return plain({ kind: "exists", state: present.state, offset: present.offset, size: present.size });
     }
-    const own = this.clients.get(request.creator)?.creating.get(request.objectId);
+    const own = this.clients.writing(request.creator, request.objectId);
     if (own !== undefined) {
       // Deleted while being written, and now wanted after all by the same creator, which may be writing to the block at this moment.
       if (own.size !== request.size) return plain({ kind: "exists", state: "creating", offset: own.offset, size: own.size });
@@ -114,13 +106,13 @@ export class ObjectTableCore {
    * that a fresh secondary copy cannot be evicted before its first reader has it.
    */
   seal(objectId: string, creator: Holder, nowMs: number, pinFor: readonly Holder[] = []): Outcome<SealOutcome> {
-    const entry = this.clients.get(creator)?.creating.get(objectId);
+    const entry = this.clients.writing(creator, objectId);
     if (entry === undefined) {
       const sealed = this.objects.get(objectId);
       if (sealed === undefined || sealed.state !== "sealed" || sealed.creator !== creator) return plain({ kind: "gone" });
       return plain({ kind: "sealed", offset: sealed.offset, size: sealed.size }); // O5
     }
-    this.endWriting(entry);
+    this.clients.endWriting(entry);
     if (entry.deleted) {
       this.freeIfLetGo(entry);
       return { outcome: { kind: "gone" }, effects: this.grantWaiting(nowMs) };
@@ -128,14 +120,14 @@ export class ObjectTableCore {
     this.recount(entry, () => (entry.state = "sealed"));
     entry.lastUsedMs = nowMs;
     for (const client of pinFor) this.addPin(entry, client, nowMs);
-    this.reconsider(entry);
+    this.idle.reconsider(entry);
     return { outcome: { kind: "sealed", offset: entry.offset, size: entry.size }, effects: this.grantWaiting(nowMs) };
   }
 
   /** The creator gives up: its unsealed block is freed, or its place in the queue. Nothing happens when it has neither. */
   abort(objectId: string, creator: Holder, nowMs: number): TableEffects {
     const wasQueued = this.waiting.remove(creator, objectId);
-    const entry = this.clients.get(creator)?.creating.get(objectId);
+    const entry = this.clients.writing(creator, objectId);
     if (entry === undefined && !wasQueued) return noEffects;
     if (entry !== undefined) this.abandon(entry);
     return this.grantWaiting(nowMs);
@@ -172,22 +164,22 @@ export class ObjectTableCore {
     const entry = this.objects.get(objectId);
     if (entry === undefined || entry.state !== "sealed") return plain(false);
     this.recount(entry, () => (entry.copy = copy));
-    this.reconsider(entry);
+    this.idle.reconsider(entry);
     return { outcome: true, effects: this.grantWaiting(nowMs) };
   }
 
   /** O7. What could be spilled, the coldest first. Do not change the table while iterating. */
   coldPrimaries(): Iterable<{ readonly objectId: string; readonly size: number; readonly offset: number; readonly owner: ObjectOwner }> {
-    return this.spillable.values();
+    return this.idle.spillable();
   }
 
   /** The block's bytes are being copied elsewhere: until endSpill they stay, even when the object is deleted meanwhile. */
   beginSpill(objectId: string): void {
-    const entry = this.spillable.get(objectId);
+    const entry = this.idle.findSpillable(objectId);
     invariant(entry !== undefined, () => `O7: ${objectId} cannot be spilled now`);
     entry.spilling = true;
     this.spillingBytes += blockBytes(entry.size);
-    this.reconsider(entry);
+    this.idle.reconsider(entry);
   }
 
   /** `stored`: the bytes are safe elsewhere, and this copy is a cache from now on. False: it stays the primary. Not a use of the object. */
@@ -200,7 +192,7 @@ export class ObjectTableCore {
     if (entry.deleted) this.freeIfLetGo(entry);
     else {
       if (stored) this.recount(entry, () => (entry.copy = "secondary"));
-      this.reconsider(entry);
+      this.idle.reconsider(entry);
     }
     return this.grantWaiting(nowMs);
   }
@@ -224,19 +216,19 @@ export class ObjectTableCore {
       this.waiting.remove(client, request.objectId);
       cancelled.push(request.objectId);
     }
-    const held = this.clients.get(client);
+    const held = this.clients.holdingsOf(client);
     const aborted: string[] = [];
     let pinsDropped = 0;
-    for (const entry of [...(held?.creating.values() ?? [])]) {
+    for (const entry of held.writing) {
       if (!entry.deleted) aborted.push(entry.objectId);
       this.abandon(entry);
     }
-    for (const entry of [...(held?.pinned ?? [])]) {
+    for (const entry of held.pinned) {
       const count = entry.pinnedBy.get(client) as number;
       pinsDropped += count;
       this.dropPins(entry, client, count, nowMs);
     }
-    invariant(!this.clients.has(client), () => `client ${client} still holds something`);
+    invariant(!this.clients.holds(client), () => `client ${client} still holds something`);
     const effects = this.grantWaiting(nowMs);
     return { outcome: { aborted, cancelled, pinsDropped }, effects };
   }
@@ -265,18 +257,12 @@ export class ObjectTableCore {
 
   /** Who has pinned something. */
   pinHolders(): Holder[] {
-    return [...this.clients].flatMap(([holder, { pinned }]) => (pinned.size > 0 ? [holder] : []));
+    return this.clients.pinHolders();
   }
 
   /** Creates that wait for room, in their order. */
   waitingCreates(): WaitingCreate[] {
-    return [...this.waiting].map(({ request, sinceMs }) => ({
-      objectId: request.objectId,
-      creator: request.creator,
-      size: request.size,
-      cause: "waiting-for-object-store",
-      sinceMs,
-    }));
+    return this.waiting.list();
   }
 
   usage(): StoreUsage {
@@ -288,8 +274,8 @@ export class ObjectTableCore {
       secondaryBytes: this.bytes.secondary,
       deletedBytes: this.bytes.deleted,
       pinnedBytes: this.pinnedBytes,
-      evictableBytes: this.evictableBytes,
-      spillableBytes: this.spillableBytes,
+      evictableBytes: this.idle.evictableBytes,
+      spillableBytes: this.idle.spillableBytes,
       spillingBytes: this.spillingBytes,
       largestFreeBytes: this.allocator.largestFree,
       objects: this.objects.size,
@@ -303,34 +289,26 @@ export class ObjectTableCore {
     this.allocator.check();
     const sums: Record<Bucket, number> = { creating: 0, primary: 0, secondary: 0, deleted: 0 };
     let pinned = 0;
-    let evictable = 0;
-    let spillable = 0;
     let spilling = 0;
-    let blocks = 0;
-    for (const entry of [...this.objects.values(), ...this.doomed.values()]) {
+    const entries = [...this.objects.values(), ...this.doomed.values()];
+    for (const entry of entries) {
       const bytes = blockBytes(entry.size);
-      blocks++;
       invariant(this.allocator.sizeAt(entry.offset) === bytes, () => `O1: block of ${entry.objectId}`);
       invariant(entry.deleted === (this.doomed.get(entry.offset) === entry), () => `O2: ${entry.objectId}`);
       invariant(entry.pins === [...entry.pinnedBy.values()].reduce((a, b) => a + b, 0), () => `pins of ${entry.objectId}`);
-      for (const client of entry.pinnedBy.keys()) invariant(this.clients.get(client)?.pinned.has(entry), () => `pin of ${client}`);
-      const writing = this.clients.get(entry.creator)?.creating.get(entry.objectId) === entry;
-      invariant(writing === (entry.state === "creating"), () => `writer of ${entry.objectId}`);
-      invariant(!entry.deleted || writing || entry.pins > 0 || entry.spilling, () => `O1: ${entry.objectId} should have been freed`);
-      const mayGo = isIdle(entry) && entry.copy === "secondary";
-      const maySpill = isIdle(entry) && entry.copy === "primary";
-      invariant((this.evictable.get(entry.objectId) === entry) === mayGo, () => `O3: ${entry.objectId}`);
-      invariant((this.spillable.get(entry.objectId) === entry) === maySpill, () => `O7: ${entry.objectId}`);
-      if (maySpill) spillable += bytes;
+      this.clients.check(entry);
+      invariant(
+        !entry.deleted || this.clients.isWritten(entry) || entry.pins > 0 || entry.spilling,
+        () => `O1: ${entry.objectId} should have been freed`,
+      );
       if (entry.spilling) spilling += bytes;
       sums[bucketOf(entry)] += bytes;
       if (entry.pins > 0 && !entry.deleted) pinned += bytes;
-      if (mayGo) evictable += bytes;
     }
-    invariant(this.allocator.blocks === blocks, "O1: blocks without an entry");
+    this.idle.check(entries); // O3, O7
+    invariant(this.allocator.blocks === entries.length, "O1: blocks without an entry");
     for (const bucket of Object.keys(sums) as Bucket[]) invariant(sums[bucket] === this.bytes[bucket], () => `O6: ${bucket}`);
-    invariant(pinned === this.pinnedBytes && evictable === this.evictableBytes, "O6: pinned, evictable");
-    invariant(spillable === this.spillableBytes && spilling === this.spillingBytes, "O6: spillable, spilling");
+    invariant(pinned === this.pinnedBytes && spilling === this.spillingBytes, "O6: pinned, spilling");
     this.waiting.check();
     for (const { request } of this.waiting)
       invariant(!this.objects.has(request.objectId), () => `a create of ${request.objectId} waits although it exists`);
@@ -339,9 +317,9 @@ export class ObjectTableCore {
   /** Allocates, evicting if that is certain to leave enough bytes (O3); adds the entry. */
   private place(request: CreateRequest, nowMs: number, evicted: Evicted[]): Entry | undefined {
     let offset = this.allocator.allocate(request.size);
-    if (offset === undefined && this.allocator.freeBytes + this.evictableBytes >= blockBytes(request.size)) {
+    if (offset === undefined && this.allocator.freeBytes + this.idle.evictableBytes >= blockBytes(request.size)) {
       // Free bytes may lie scattered between blocks that must stay, so that this can evict and still fail; what went were caches.
-      for (const entry of this.evictable.values()) {
+      for (const entry of this.idle.evictable()) {
         this.doom(entry);
         evicted.push({ objectId: entry.objectId, owner: entry.owner, size: entry.size });
         if (this.allocator.freeBytes < blockBytes(request.size)) continue;
@@ -366,7 +344,7 @@ export class ObjectTableCore {
       pinnedBy: new Map(),
     };
     this.objects.set(entry.objectId, entry);
-    this.client(entry.creator).creating.set(entry.objectId, entry);
+    this.clients.beginWriting(entry);
     this.bytes.creating += blockBytes(entry.size);
     return entry;
   }
@@ -404,9 +382,9 @@ export class ObjectTableCore {
     if (entry.pins === 0) this.pinnedBytes += blockBytes(entry.size);
     entry.pins++;
     entry.pinnedBy.set(client, (entry.pinnedBy.get(client) ?? 0) + 1);
-    this.client(client).pinned.add(entry);
+    this.clients.pins(client, entry);
     entry.lastUsedMs = nowMs;
-    this.reconsider(entry);
+    this.idle.reconsider(entry);
   }
 
   /** True when that was the last pin. */
@@ -419,14 +397,13 @@ export class ObjectTableCore {
     if (has > drop) entry.pinnedBy.set(client, has - drop);
     else {
       entry.pinnedBy.delete(client);
-      this.clients.get(client)?.pinned.delete(entry);
-      this.forgetIdleClient(client);
+      this.clients.pinsNoLonger(client, entry);
     }
     if (entry.pins > 0) return false;
     if (entry.deleted) this.freeIfLetGo(entry);
     else {
       this.pinnedBytes -= blockBytes(entry.size);
-      this.reconsider(entry);
+      this.idle.reconsider(entry);
     }
     return true;
   }
@@ -436,14 +413,14 @@ export class ObjectTableCore {
     this.objects.delete(entry.objectId);
     if (entry.pins > 0) this.pinnedBytes -= blockBytes(entry.size);
     this.recount(entry, () => (entry.deleted = true));
-    this.reconsider(entry);
+    this.idle.reconsider(entry);
     this.doomed.set(entry.offset, entry);
     return this.freeIfLetGo(entry);
   }
 
   /** The only place that returns blocks to the allocator (O1). */
   private freeIfLetGo(entry: Entry): boolean {
-    if (entry.state === "creating" && this.clients.get(entry.creator)?.creating.get(entry.objectId) === entry) return false;
+    if (entry.state === "creating" && this.clients.isWritten(entry)) return false;
     if (entry.pins > 0 || entry.spilling) return false;
     this.doomed.delete(entry.offset);
     this.bytes.deleted -= blockBytes(entry.size);
@@ -452,21 +429,9 @@ export class ObjectTableCore {
   }
 
   private abandon(entry: Entry): void {
-    this.endWriting(entry);
+    this.clients.endWriting(entry);
     if (entry.deleted) this.freeIfLetGo(entry);
     else this.doom(entry);
-  }
-
-  private endWriting(entry: Entry): void {
-    this.clients.get(entry.creator)?.creating.delete(entry.objectId);
-    this.forgetIdleClient(entry.creator);
-  }
-
-  /** After every change of what isIdle() or the copy's kind depends on. Whoever enters a list was used last of all in it. */
-  private reconsider(entry: Entry): void {
-    const idle = isIdle(entry);
-    this.evictableBytes += listIf(idle && entry.copy === "secondary", this.evictable, entry);
-    this.spillableBytes += listIf(idle && entry.copy === "primary", this.spillable, entry);
   }
 
   private recount(entry: Entry, change: () => void): void {
@@ -474,35 +439,8 @@ export class ObjectTableCore {
     change();
     this.bytes[bucketOf(entry)] += blockBytes(entry.size);
   }
-
-  private client(id: Holder): Client {
-    let client = this.clients.get(id);
-    if (client === undefined) {
-      client = { creating: new Map(), pinned: new Set() };
-      this.clients.set(id, client);
-    }
-    return client;
-  }
-
-  private forgetIdleClient(id: Holder): void {
-    const client = this.clients.get(id);
-    if (client !== undefined && client.creating.size === 0 && client.pinned.size === 0) this.clients.delete(id);
-  }
 }
 
 function plain<T>(outcome: T): Outcome<T> {
   return { outcome, effects: noEffects };
-}
-
-/** Nobody needs the block to stay where it is. */
-function isIdle(entry: Entry): boolean {
-  return !entry.deleted && entry.state === "sealed" && entry.pins === 0 && !entry.spilling;
-}
-
-/** @returns by how much the list's bytes change. */
-function listIf(belongs: boolean, list: Map<string, Entry>, entry: Entry): number {
-  if (belongs === (list.get(entry.objectId) === entry)) return 0;
-  if (belongs) list.set(entry.objectId, entry);
-  else list.delete(entry.objectId);
-  return belongs ? blockBytes(entry.size) : -blockBytes(entry.size);
 }

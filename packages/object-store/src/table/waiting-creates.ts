@@ -5,7 +5,7 @@
 //   W2. queuedBytes is the sum over the entries.
 import { invariant } from "@tray/common";
 import { blockBytes } from "../arena/allocator.js";
-import type { CreateRequest, Holder } from "./types.js";
+import type { CreateRequest, Holder, WaitingCreate } from "./types.js";
 
 export interface Waiting {
   readonly request: CreateRequest;
@@ -33,6 +33,16 @@ export class WaitingCreates implements Iterable<Waiting> {
   }
   find(creator: Holder, objectId: string): Waiting | undefined {
     return this.entries.get(keyOf(creator, objectId));
+  }
+  /** As others see them, in their order. */
+  list(): WaitingCreate[] {
+    return [...this.entries.values()].map(({ request, sinceMs }) => ({
+      objectId: request.objectId,
+      creator: request.creator,
+      size: request.size,
+      cause: "waiting-for-object-store",
+      sinceMs,
+    }));
   }
   /** 0 is next. O(queue). */
   positionOf(waiting: Waiting): number {
