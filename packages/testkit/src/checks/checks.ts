@@ -147,7 +147,7 @@ export class Checks {
 
   private checkOrder(user: UserThread, template: ExecTemplate, number: number, attempt: number): void {
     const book = this.actors.get(template.actorId);
-    const { actor } = user;
+    const { actor } = user.executor;
     if (book === undefined || actor === undefined) return;
     const key = `${actor.spec.incarnation}|${template.callerWorkerId}`;
     const order = book.order.get(key) ?? { last: -1, begun: new Set() };
@@ -170,8 +170,8 @@ export class Checks {
       if (cpus > 0) who.push(`${other.process.host} ${what} ${cpus / 10_000}`);
     };
     for (const other of this.world.usersOn(nodeId)) {
-      if (other.actor !== undefined) count(other, other.actor.spec.actorId, other.actor.spec.resources["CPU"] ?? 0);
-      for (const { activation, template } of other.running.values()) {
+      if (other.executor.actor !== undefined) count(other, other.executor.actor.spec.actorId, other.executor.actor.spec.resources["CPU"] ?? 0);
+      for (const { activation, template } of other.executor.running.values()) {
         if (template.actorId === "" && !activation.waited && !this.world.wasLent(other))
           count(other, `${template.name} ${activation.taskId}`, template.resources["CPU"] ?? 0);
       }

@@ -1,7 +1,7 @@
-// UserThread: the user's thread of a simulated driver or worker: the counterpart of Runtime and UserExecutor, with programs in place of user code.
+// UserThread: the user's thread of a simulated driver or worker: the counterpart of Runtime, with programs in place of user code.
 //
-// Owns:     slots, numbers, open requests, templates, the run queue, the actor instance.
-// Not mine: programs (workload/), what must hold (Checks).
+// Owns:     slots, numbers, open requests.
+// Not mine: running programs (executor.ts), what they do (workload/), what must hold (Checks).
 // Crosses:  out: ToCore through a pipe.  in: ToUser through a pipe.
 //
 // Invariants (of the code under test)
@@ -10,35 +10,29 @@
 import { type Deferred, deferred } from "@tray/common";
 import {
   claimSlots,
-  claimStates,
-  type ExecActor,
-  type ExecTemplate,
   type Failure,
   handleObjectId,
   type Located,
-  outcomes,
   type ReturnValue,
   type TemplateOptions,
-  type StreamResume,
   type ToCore,
   type ToUser,
 } from "@tray/core-worker";
-import type { Arena } from "@tray/object-store";
 import { type Address, type JobId, newActorId, objectIdOf, taskIdOf, toFixedPoint } from "@tray/protocol";
-import { Streaming } from "@tray/worker-host";
 import type { Checks } from "../checks/checks.js";
-import { Violation } from "../world/event-log.js";
-import type { EventLog } from "../world/event-log.js";
+import { type EventLog, Violation } from "../world/event-log.js";
 import type { SimProcess } from "../world/process.js";
-import { Abandoned, Activation, type ActorOptions, SimFailure } from "./activation.js";
+import { Abandoned, type Activation, type ActorOptions, SimFailure } from "./activation.js";
+import { joined, separated } from "./argument-list.js";
+import { ProgramExecutor } from "./executor.js";
+import type { Mapping } from "./mapping.js";
 import { Pipe } from "./pipe.js";
-import { type ActorProgram, actorPrograms, programs, streamPrograms } from "./registry.js";
+import { actorPrograms } from "./registry.js";
 import { throughPipe, userThroughPipe } from "./to-core.js";
 import { Blob, decode, encode, SimHandle, SimRef, SimStream, type SimValue } from "./value.js";
 
 /** Flat values up to this many bytes travel inline. */
 const inlineMax = 1024;
-const noBytes = new Uint8Array(0);
 
 export interface UserFacts {
   readonly workerId: string;
@@ -47,63 +41,21 @@ export interface UserFacts {
   readonly arena: Mapping;
 }
 
-/** A process's own mapping of its node's arena: it outlives the raylet. */
-export interface Mapping {
-  /** To be written to. */
-  write(offset: number, length: number): Uint8Array;
-  /** A copy. */
-  read(offset: number, length: number): Uint8Array;
-}
-
-export function mappingOf(arena: Arena): Mapping {
-  const all = arena.write(0, arena.capacity);
-  return {
-    write: (offset, length) => all.subarray(offset, offset + length),
-    read: (offset, length) => all.slice(offset, offset + length),
-  };
-}
-
-interface Execution {
-  readonly execId: number;
-  readonly claim: number;
-  readonly template: ExecTemplate;
-  readonly number: number;
-  readonly attempt: number;
-  readonly args: Uint8Array;
-  readonly refs: readonly Located[];
-}
-
-export interface Running {
-  readonly activation: Activation;
-  readonly template: ExecTemplate;
-  readonly startedMs: number;
-  finished: boolean;
-  streaming?: Streaming;
-}
-
 interface Get {
   readonly activation: Activation;
   readonly result: Deferred<SimValue>;
 }
 
-export class UserThread implements ToUser {
+export class UserThread {
   core!: ToCore;
   /** For the core: what it says arrives here a moment later. */
   readonly port: ToUser;
+  readonly executor: ProgramExecutor;
   readonly claims = new Int32Array(claimSlots);
   facts!: UserFacts;
   jobId = "";
   namespace = "";
   lostWith: Failure | undefined;
-  actor:
-    | {
-        readonly program: ActorProgram;
-        readonly spec: ExecActor;
-        readonly activation: Activation;
-        readonly state: Record<string, SimValue | Map<string, number>>;
-      }
-    | undefined;
-  readonly running = new Map<number, Running>();
   private readonly toCore: Pipe;
   private readonly fromCore: Pipe;
   private readonly gets = new Map<number, Get>();
@@ -111,15 +63,9 @@ export class UserThread implements ToUser {
   private readonly forgotten = new Set<number>();
   private readonly shipped = new Set<string>();
   private readonly templateIds = new Map<string, number>();
-  private readonly templates = new Map<number, ExecTemplate>();
-  private readonly blobs = new Map<string, string>();
-  private readonly queue: Execution[] = [];
-  private readonly cancelled = new Set<number>();
-  private readonly resumes = new Map<number, StreamResume>();
   private nextSlot = 1;
   private nextRequest = 1;
   private nextNumber = 0;
-  private current = 0;
   private prefix = "";
 
   constructor(
@@ -133,7 +79,23 @@ export class UserThread implements ToUser {
     const alive = (): boolean => process.alive;
     this.toCore = new Pipe(process.clock, process.random, alive, true);
     this.fromCore = new Pipe(process.clock, process.random, alive, false);
-    this.port = userThroughPipe(this.fromCore, this);
+    const executor = new ProgramExecutor(this, log, checks);
+    this.executor = executor;
+    this.port = userThroughPipe(this.fromCore, {
+      ready: (...a) => this.ready(...a),
+      reply: (...a) => this.reply(...a),
+      lost: (failure) => this.lost(failure),
+      logs: () => undefined,
+      collectGarbage: () => undefined,
+      exit: (code) => this.exitProcess(code),
+      loadFunction: (...a) => executor.loadFunction(...a),
+      execTemplate: (...a) => executor.execTemplate(...a),
+      execute: (...a) => executor.execute(...a),
+      becomeActor: (...a) => executor.becomeActor(...a),
+      resumeStream: (...a) => executor.resumeStream(...a),
+      consumed: (...a) => executor.consumed(...a),
+      cancelExec: (...a) => executor.cancelExec(...a),
+    });
   }
 
   attach(core: ToCore, facts: UserFacts): void {
@@ -254,6 +216,22 @@ export class UserThread implements ToUser {
     return ref;
   }
 
+  /** A result of a task as it travels: a large one is stored under its own id. */
+  async returnOf(activation: Activation, value: SimValue, index = 0): Promise<ReturnValue> {
+    const { bytes, held } = encode(value);
+    if (bytes.length <= inlineMax) return { value: bytes, size: bytes.length, contained: held };
+    const objectId = objectIdOf(activation.taskId, index);
+    const created = (await this.request((id) => this.core.create(id, 0, activation.execId, objectId, bytes.length, []))) as {
+      offset: number;
+      exists: boolean;
+    };
+    if (!created.exists) {
+      this.facts.arena.write(created.offset, bytes.length).set(bytes);
+      await this.request((id) => this.core.seal(id, objectId));
+    }
+    return { value: undefined, size: bytes.length, contained: held };
+  }
+
   get(activation: Activation, ref: SimRef, timeoutMs: number | undefined): Promise<SimValue> {
     if (this.lostWith !== undefined) return Promise.reject(new SimFailure(this.lostWith.code, this.lostWith.message));
     const id = this.nextRequest++;
@@ -330,30 +308,11 @@ export class UserThread implements ToUser {
     const encoded = list.map((arg) =>
       arg instanceof SimRef ? { bytes: encode(arg, (r) => top.get(r) ?? -1).bytes, held: [] as number[] } : encode(arg),
     );
-    const sizes = encoded.map(({ bytes }) => bytes.length);
-    const bytes = new Uint8Array(2 + sizes.reduce((sum, size) => sum + size + 4, 0));
-    const view = new DataView(bytes.buffer);
-    view.setUint16(0, encoded.length);
-    let at = 2;
-    for (const one of encoded) {
-      view.setUint32(at, one.bytes.length);
-      bytes.set(one.bytes, at + 4);
-      at += 4 + one.bytes.length;
-    }
-    return { bytes, argSlots, held: encoded.flatMap((one) => one.held), temporary };
+    return { bytes: joined(encoded.map(({ bytes }) => bytes)), argSlots, held: encoded.flatMap((one) => one.held), temporary };
   }
 
-  private unpack(bytes: Uint8Array, activation: Activation, refs: readonly SimValue[]): SimValue[] {
-    if (bytes.length < 2) return [];
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    const out: SimValue[] = [];
-    let at = 2;
-    for (let left = view.getUint16(0); left > 0; left--) {
-      const length = view.getUint32(at);
-      out.push(decode(bytes.subarray(at + 4, at + 4 + length), this.decoding(activation, refs)));
-      at += 4 + length;
-    }
-    return out;
+  unpack(bytes: Uint8Array, activation: Activation, refs: readonly SimValue[]): SimValue[] {
+    return separated(bytes).map((one) => decode(one, this.decoding(activation, refs)));
   }
 
   private decoding(activation: Activation, args: readonly SimValue[] = []): Parameters<typeof decode>[1] {
@@ -371,7 +330,7 @@ export class UserThread implements ToUser {
   }
 
   /** Reads a located value; a stored one is read again when its pin goes, a little later. */
-  private read(located: Located, activation: Activation): SimValue {
+  read(located: Located, activation: Activation): SimValue {
     if (located.kind === "failed") throw new SimFailure(located.failure.code, located.failure.message);
     try {
       if (located.kind === "value") return decode(located.value, this.decoding(activation));
@@ -390,8 +349,8 @@ export class UserThread implements ToUser {
     }
   }
 
-  // ── ToUser: answers ────────────────────────────────────────────────────────────────────────────────────────────────────
-  ready(requestId: number, index: number, located: Located): void {
+  // ── answers ────────────────────────────────────────────────────────────────────────────────────────────────────
+  private ready(requestId: number, index: number, located: Located): void {
     const request = this.gets.get(requestId);
     if (request === undefined || index !== 0) {
       if (!this.forgotten.delete(requestId)) this.log.violated(`${this.process.host}: get ${requestId} was answered twice, or never asked`); // U1
@@ -411,7 +370,7 @@ export class UserThread implements ToUser {
     }
   }
 
-  reply(requestId: number, ok: boolean, json: string): void {
+  private reply(requestId: number, ok: boolean, json: string): void {
     const request = this.replies.get(requestId);
     if (request === undefined) {
       if (!this.forgotten.delete(requestId))
@@ -437,206 +396,4 @@ export class UserThread implements ToUser {
     this.gets.clear();
     this.replies.clear();
   }
-
-  logs(): void {}
-  collectGarbage(): void {}
-  exit(code: number): void {
-    this.exitProcess(code);
-  }
-
-  // ── ToUser: executing ──────────────────────────────────────────────────────────────────────────────────────────────────
-  loadFunction(functionId: string, blob: Uint8Array): void {
-    this.blobs.set(functionId, Buffer.from(blob).toString());
-  }
-  execTemplate(key: number, template: ExecTemplate): void {
-    this.templates.set(key, template);
-    if (template.actorId === "") this.joinJob(template.jobId, template.namespace);
-  }
-  execute(execId: number, claim: number, templateKey: number, number: number, attempt: number, args: Uint8Array, refs: readonly Located[]): void {
-    const template = this.templates.get(templateKey);
-    if (template === undefined) {
-      this.log.violated(`${this.process.host}: a task without its template`);
-      return;
-    }
-    this.queue.push({ execId, claim, template, number, attempt, args, refs });
-    this.pump();
-  }
-  cancelExec(execId: number): void {
-    const running = this.running.get(execId);
-    if (running === undefined) this.cancelled.add(execId);
-    else if (running.streaming !== undefined) running.streaming.stop();
-    else this.finish(running, outcomes.cancelled, [], "");
-  }
-
-  resumeStream(execId: number, resume: StreamResume): void {
-    this.resumes.set(execId, resume);
-  }
-  consumed(execId: number, count: number): void {
-    const streaming = this.running.get(execId)?.streaming;
-    const resume = this.resumes.get(execId);
-    if (streaming !== undefined) streaming.consumed(count);
-    else if (resume !== undefined) this.resumes.set(execId, { ...resume, consumed: count });
-  }
-
-  becomeActor(execId: number, spec: ExecActor, args: Uint8Array, refs: readonly Located[]): void {
-    this.joinJob(spec.jobId, spec.namespace);
-    const activation = new Activation(this, execId, `${spec.actorId}:${spec.incarnation}`, spec.incarnation);
-    this.log.note(this.process.host, `becomes actor ${spec.className} ${spec.actorId} incarnation ${spec.incarnation}`);
-    const program = actorPrograms.get(this.blobs.get(spec.functionId) ?? "");
-    const construct = async (): Promise<void> => {
-      try {
-        if (program === undefined) throw new Violation(`actor ${spec.className}: its class was not loaded`);
-        const values = refs.map((ref) => this.read(ref, activation));
-        const state = await program.construct(activation, ...this.unpack(args, activation, values));
-        this.actor = { program, spec, activation, state };
-        this.checks.actorBegan(this, spec);
-        this.core.finished(execId, outcomes.ok, 0, [], noBytes, "");
-        this.pump();
-      } catch (error) {
-        if (error instanceof Violation) this.log.violated(error.message);
-        this.core.finished(execId, outcomes.error, 0, [], noBytes, error instanceof Error ? error.message : String(error));
-      }
-    };
-    void construct();
-  }
-
-  private pump(): void {
-    const limit = this.actor?.spec.maxConcurrency ?? 1;
-    while (this.current < limit) {
-      const next = this.queue.shift();
-      if (next === undefined) return;
-      this.begin(next);
-    }
-  }
-
-  private begin(execution: Execution): void {
-    const { execId, template, number, attempt, refs } = execution;
-    if (Atomics.compareExchange(this.claims, execution.claim, claimStates.free, claimStates.claimed) !== claimStates.free) {
-      for (const ref of refs) if (ref.kind === "stored") this.core.unpin([ref.pinId]);
-      return;
-    }
-    const taskId = taskIdOf(template.taskPrefix, number);
-    const activation = new Activation(this, execId, taskId, attempt);
-    const running: Running = { activation, template, startedMs: this.process.clock.now(), finished: false };
-    this.running.set(execId, running);
-    this.current++;
-    this.log.note(this.process.host, `runs ${template.name} ${taskId} attempt ${attempt}`);
-    this.checks.executing(this, template, number, taskId, attempt);
-    if (this.cancelled.delete(execId)) {
-      for (const ref of refs) if (ref.kind === "stored") this.core.unpin([ref.pinId]);
-      this.finish(running, outcomes.cancelled, [], "");
-      return;
-    }
-    void this.run(execution, running);
-  }
-
-  private async run({ template, args, refs }: Execution, running: Running): Promise<void> {
-    const { activation } = running;
-    try {
-      const values = refs.map((ref) => this.read(ref, activation));
-      const list = this.unpack(args, activation, values);
-      if (template.streaming) {
-        await this.stream(running, list);
-        return;
-      }
-      const value = await this.invoke(template, activation, list);
-      if (running.finished) return;
-      const returned = await this.returnOf(activation, value);
-      if (!running.finished) this.finish(running, outcomes.ok, [returned], "");
-    } catch (error) {
-      if (running.finished) return;
-      if (error instanceof Violation) this.log.violated(`${this.process.host}: ${error.message}`);
-      if (error instanceof ExitActor) this.finish(running, outcomes.exitActor, [{ value: encode(null).bytes, size: 0, contained: [] }], "");
-      else
-        this.finish(
-          running,
-          outcomes.error,
-          [],
-          error instanceof SimFailure ? `${error.code}: ${error.message}` : error instanceof Error ? error.message : String(error),
-        );
-    }
-  }
-
-  private async stream(running: Running, args: readonly SimValue[]): Promise<void> {
-    const { activation, template } = running;
-    const { execId } = activation;
-    const generator = this.generatorOf(template, activation, args);
-    const host = {
-      yielded: async (index: number, value: unknown): Promise<void> => {
-        this.checks.yielded(activation.taskId, index);
-        const item = await this.returnOf(activation, value as SimValue, index);
-        this.core.yielded(execId, index, item.value === undefined ? objectIdOf(activation.taskId, index) : "", item);
-      },
-      resting: () => this.core.resting(execId),
-      now: () => this.process.clock.now(),
-      turn: () => new Promise<void>((resolve) => this.process.clock.endOfTurn(resolve)),
-    };
-    const streaming = new Streaming(template.name, generator, template.backpressure, host, this.resumes.get(execId));
-    running.streaming = streaming;
-    await streaming.run();
-    const count = Buffer.alloc(8);
-    count.writeDoubleLE(streaming.count);
-    if (streaming.stopped) this.finish(running, outcomes.cancelled, [], "");
-    else this.finish(running, outcomes.ok, [{ value: count, size: 8, contained: [] }], "");
-  }
-
-  private generatorOf(template: ExecTemplate, activation: Activation, args: readonly SimValue[]): AsyncGenerator<SimValue, void, undefined> {
-    if (template.actorId === "") {
-      const program = streamPrograms.get(this.blobs.get(template.functionId) ?? "");
-      if (program === undefined) throw new Violation(`stream ${template.name}: its function was not loaded`);
-      return program(activation, ...args);
-    }
-    const { actor } = this;
-    const method = actor?.program.streams[template.method];
-    if (actor === undefined || method === undefined)
-      throw new Violation(`call of ${template.name}, but this process is ${actor === undefined ? "no actor" : actor.spec.className}`);
-    return method(actor.state, activation, ...args);
-  }
-
-  private async invoke(template: ExecTemplate, activation: Activation, args: SimValue[]): Promise<SimValue> {
-    if (template.actorId === "") {
-      const name = this.blobs.get(template.functionId);
-      const program = programs.get(name ?? "");
-      if (program === undefined) throw new Violation(`task ${template.name}: its function was not loaded`);
-      return program(activation, ...args);
-    }
-    const { actor } = this;
-    const method = actor?.program.methods[template.method];
-    if (actor === undefined || method === undefined)
-      throw new Violation(`call of ${template.name}, but this process is ${actor === undefined ? "no actor" : actor.spec.className}`);
-    return method(actor.state, activation, ...args);
-  }
-
-  private async returnOf(activation: Activation, value: SimValue, index = 0): Promise<ReturnValue> {
-    const { bytes, held } = encode(value);
-    if (bytes.length <= inlineMax) return { value: bytes, size: bytes.length, contained: held };
-    const objectId = objectIdOf(activation.taskId, index);
-    const created = (await this.request((id) => this.core.create(id, 0, activation.execId, objectId, bytes.length, []))) as {
-      offset: number;
-      exists: boolean;
-    };
-    if (!created.exists) {
-      this.facts.arena.write(created.offset, bytes.length).set(bytes);
-      await this.request((id) => this.core.seal(id, objectId));
-    }
-    return { value: undefined, size: bytes.length, contained: held };
-  }
-
-  private finish(running: Running, outcome: number, returns: readonly ReturnValue[], message: string): void {
-    if (running.finished) return;
-    running.finished = true;
-    const { activation } = running;
-    this.running.delete(activation.execId);
-    this.resumes.delete(activation.execId);
-    this.current--;
-    if (!this.process.alive) return;
-    this.log.note(this.process.host, `ends ${running.template.name} ${activation.taskId} outcome ${outcome}${message === "" ? "" : ` ${message}`}`);
-    const durationUs = Math.max(1, Math.round((this.process.clock.now() - running.startedMs) * 1000));
-    this.core.finished(activation.execId, outcome, durationUs, returns, encode(message).bytes, message);
-    activation.end();
-    this.pump();
-  }
 }
-
-/** Thrown by an actor's method: the call succeeds and the actor ends. */
-export class ExitActor extends Error {}

@@ -1,7 +1,7 @@
 // The simulated user code: small functions and actors whose results can be checked.
 import { type Activation, SimFailure } from "../user/activation.js";
 import { type ActorMemory, actorPrograms, type Program, programs, type StreamProgram, streamPrograms } from "../user/registry.js";
-import { ExitActor } from "../user/user-thread.js";
+import { ExitActor } from "../user/executor.js";
 import { Blob, type SimHandle, type SimRef, type SimValue } from "../user/value.js";
 
 const num = (v: SimValue | undefined): number => {
@@ -163,9 +163,9 @@ export function registerPrograms(): void {
         state["n"] = list(state) + 1;
         return {
           n: list(state),
-          incarnation: act.user.actor?.spec.incarnation ?? -1,
+          incarnation: act.user.executor.actor?.spec.incarnation ?? -1,
           at: act.user.process.clock.now(),
-          actorId: act.user.actor?.spec.actorId ?? "",
+          actorId: act.user.executor.actor?.spec.actorId ?? "",
         };
       },
       boom: (_state, act) => act.crash(),
@@ -177,7 +177,7 @@ export function registerPrograms(): void {
       },
       /** Keeps references beyond the call. */
       keep: (state, act, given) => {
-        const { actor } = act.user;
+        const { actor } = act.user.executor;
         for (const ref of refs(given)) if (actor !== undefined) act.give(ref, actor.activation);
         state["kept"] = [...refs(state["kept"] as SimValue), ...refs(given)];
         return refs(state["kept"] as SimValue).length;
@@ -190,7 +190,7 @@ export function registerPrograms(): void {
         for (const ref of kept) {
           const v = await act.get(ref);
           sum += v instanceof Blob ? v.seed : num(v);
-          act.user.actor?.activation.release(ref);
+          act.user.executor.actor?.activation.release(ref);
         }
         return sum;
       },

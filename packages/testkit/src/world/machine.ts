@@ -7,7 +7,8 @@ import { type ProcessExit, Raylet, type SpawnedProcess, type WorkerLaunch } from
 import { Endpoint, type FaultPlan } from "@tray/rpc";
 import { deferred, type SeededRandom, TrayError } from "@tray/common";
 import type { Checks } from "../checks/checks.js";
-import { mappingOf, UserThread } from "../user/user-thread.js";
+import { mappingOf } from "../user/mapping.js";
+import { UserThread } from "../user/user-thread.js";
 import type { EventLog } from "./event-log.js";
 import type { SimProcess } from "./process.js";
 import type { CoreWorker } from "@tray/core-worker";
