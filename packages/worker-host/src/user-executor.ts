@@ -6,9 +6,10 @@
 // Crosses:  in: loadFunction, execTemplate, execute, becomeActor, cancelExec of ToUser. out: ToCore.finished.
 //
 // Invariants
-//   X1. an execution is begun only by winning its claim; one that was taken back gives its pins back and says nothing.
+//   X1. an execution is begun only by winning its claim; one that was taken back says nothing.
 //   X2. every execution begun is finished exactly once, whatever the user's code does, short of ending the process.
 //   X3. plain tasks run one at a time; an actor runs at most maxConcurrency calls (per group: the group's number), begun in order of arrival.
+//   X4. the pins of an execution's arguments pass to whoever reads them; they are given back when nobody does: it was taken back, or ended before.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Deque } from "@tray/common";
 import {
@@ -104,8 +105,8 @@ export class UserExecutor {
         this.current = running;
         const list = codec.deserialize(args, { args: values }) as unknown[];
         const groups = new ConcurrencyGroups(spec);
-        this.concurrent = groups.isConcurrent;
         const instance = new Class(...list);
+        this.concurrent = groups.isConcurrent; // from here on: the constructor runs by itself, in `current`
         this.actor = { instance, spec, groups };
         this.current = undefined;
         this.runtime().core.finished(execId, outcomes.ok, 0, noReturns, noBytes, "");
@@ -212,9 +213,9 @@ export class UserExecutor {
   private begin(execution: Execution): Running | undefined {
     const { execId, template, number, attempt } = execution;
     if (Atomics.compareExchange(this.claims, execution.claim, claimStates.free, claimStates.claimed) !== claimStates.free) {
-      for (const ref of execution.refs) if (ref.kind === "stored") this.runtime().values.unpin(ref.pinId); // X1
+      this.unpin(execution);
       this.resumes.delete(execId);
-      return undefined;
+      return undefined; // X1
     }
     const running = new Running(execId, template, number, attempt, this.actor?.spec.resources, this.runtime().clock.now());
     this.running.set(execId, running);
@@ -223,18 +224,23 @@ export class UserExecutor {
   }
 
   private run(execution: Execution, running: Running): void {
-    if (running.finished) return;
-    try {
-      const target = this.targetOf(execution);
-      const preparing = execution.refs.length === 0 ? undefined : this.runtime().values.preparationsOf(execution.refs);
-      if (target instanceof Promise || preparing !== undefined || this.runtime().codec.needsPreparation(execution.args)) {
-        void this.runLater(execution, running, target, preparing);
-        return;
-      }
-      this.settle(running, this.invoke(execution, target));
-    } catch (error) {
-      this.failed(running, error);
+    let target: UserFunction | Promise<UserFunction>;
+    let preparing: Promise<unknown> | undefined;
+    if (running.finished) {
+      this.unpin(execution);
+      return;
     }
+    try {
+      target = this.targetOf(execution);
+      preparing = execution.refs.length === 0 ? undefined : this.runtime().values.preparationsOf(execution.refs);
+    } catch (error) {
+      this.unpin(execution);
+      this.failed(running, error);
+      return;
+    }
+    if (target instanceof Promise || preparing !== undefined || this.runtime().codec.needsPreparation(execution.args))
+      void this.runLater(execution, running, target, preparing);
+    else this.call(execution, running, target);
   }
 
   private async runLater(
@@ -243,14 +249,33 @@ export class UserExecutor {
     target: UserFunction | Promise<UserFunction>,
     preparing: Promise<unknown> | undefined,
   ): Promise<void> {
+    let loaded: UserFunction;
     try {
       await preparing;
       const { codec } = this.runtime();
       if (codec.needsPreparation(execution.args)) await codec.prepare(execution.args);
-      this.settle(running, this.invoke(execution, await target));
+      loaded = await target;
+    } catch (error) {
+      this.unpin(execution);
+      this.failed(running, error);
+      return;
+    }
+    if (running.finished)
+      this.unpin(execution); // it was cancelled meanwhile, and another may run
+    else this.call(execution, running, loaded);
+  }
+
+  private call(execution: Execution, running: Running, target: UserFunction): void {
+    try {
+      this.settle(running, this.invoke(execution, target));
     } catch (error) {
       this.failed(running, error);
     }
+  }
+
+  /** X4 */
+  private unpin({ refs }: Execution): void {
+    for (const ref of refs) if (ref.kind === "stored") this.runtime().values.unpin(ref.pinId);
   }
 
   private targetOf(execution: Execution): UserFunction | Promise<UserFunction> {
