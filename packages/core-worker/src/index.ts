@@ -1,7 +1,6 @@
 export { type DriverOptions, type StartedDriver, startDriver } from "./boot/driver.js";
 export { type StartedWorker, startWorker, type WorkerOptions } from "./boot/worker.js";
 export { CoreWorker, type CoreWorkerOptions, handleObjectId, isHandleObject } from "./core/core-worker.js";
-export { claimSlots, claimStates } from "./core/executor.js";
 export { GcsLink } from "./core/gcs-link.js";
 export { ActorClassCore, actorHandleBrand, actorInfo, handleStateOf, makeHandle, methodsOf } from "./front/actor-handle.js";
 export type { Connection } from "./front/connection.js";
@@ -16,6 +15,7 @@ export type { ActorOptions, MethodOptions, NodeAffinity, TaskOptions } from "./f
 export { RemoteFunctionCore, rememberFunction, remoteFunctionBrand } from "./front/remote-function.js";
 export { Runtime } from "./front/runtime.js";
 export { type ChannelPorts, ThreadChannel } from "./thread/channel.js";
+export { claimSlots, openClaim, winClaim } from "./thread/claims.js";
 export { RecordReader } from "./thread/record.js";
 export { type ActorCreation, dispatchToCore, outcomes, type ReturnValue, type TemplateOptions, type ToCore, ToCoreSender } from "./thread/to-core.js";
 export {

@@ -1,5 +1,5 @@
 import { type Deferred, deferred, SimClock } from "@tray/common";
-import { claimSlots, claimStates, type ExecActor, type ExecTemplate, type Located, outcomes, Runtime, type ToCore } from "@tray/core-worker";
+import { claimSlots, type ExecActor, type ExecTemplate, type Located, openClaim, outcomes, Runtime, type ToCore, winClaim } from "@tray/core-worker";
 import { Codec, createModuleHost, flatten } from "@tray/serialization";
 import { channel } from "node:diagnostics_channel";
 import { basename } from "node:path";
@@ -77,9 +77,11 @@ class Worker {
     this.executor.loadFunction("f", codec.serializeFunction(fn, { held: [] }).blob);
   }
   /** Hands over a task whose argument is pinned in the arena. */
-  hand(execId: number): void {
+  hand(execId: number): number {
+    const slot = openClaim(this.claims, execId);
     const pinned: Located = { kind: "stored", pinId: 100 + execId, offset: 0, size: 64 };
-    this.executor.execute(execId, execId, 1, execId, 0, noArgs, [pinned]);
+    this.executor.execute(execId, slot, 1, execId, 0, noArgs, [pinned]);
+    return slot;
   }
   async settle(): Promise<void> {
     this.executor.pump();
@@ -96,8 +98,8 @@ describe("UserExecutor", () => {
   it("X1, X4: what was taken back says nothing and gives its pins back", async () => {
     const worker = new Worker();
     worker.load(() => channel("tray.user-executor.test").publish("ran"));
-    worker.hand(1);
-    worker.claims[1] = claimStates.takenBack;
+    const slot = worker.hand(1);
+    expect(winClaim(worker.claims, slot, 1)).toBe(true);
     await worker.settle();
     expect(worker.core).toMatchObject({ finished: [], unpinned: [101] });
     expect(told).toEqual([]);

@@ -13,7 +13,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Deque } from "@tray/common";
 import {
-  claimStates,
   type ExecActor,
   type ExecTemplate,
   ExitActorSignal,
@@ -24,6 +23,7 @@ import {
   type ReturnValue,
   type Runtime,
   type StreamResume,
+  winClaim,
 } from "@tray/core-worker";
 import { objectIdOf } from "@tray/protocol";
 import { ConcurrencyGroups, type Group } from "./concurrency-groups.js";
@@ -212,7 +212,7 @@ export class UserExecutor {
 
   private begin(execution: Execution): Running | undefined {
     const { execId, template, number, attempt } = execution;
-    if (Atomics.compareExchange(this.claims, execution.claim, claimStates.free, claimStates.claimed) !== claimStates.free) {
+    if (!winClaim(this.claims, execution.claim, execId)) {
       this.unpin(execution);
       this.resumes.delete(execId);
       return undefined; // X1

@@ -7,7 +7,7 @@
 // Invariants
 //   E1. every pushed task is answered exactly once, unless its caller is gone.
 //   E2. tasks are handed over in order of arrival, arguments ready; calls of one caller to an actor in that caller's order, without exception.
-//   E3. a task handed over may be taken back only by winning its claim (0 → 2) against the user's thread (0 → 1).
+//   E3. a task handed over may be taken back only by winning its claim against the user's thread (thread/claims.ts).
 //   E4. an answer leaves after the references that stay here are known to their owners (docs/decisions/0004).
 //   E5. items of a stream leave in the order in which they were yielded, none left out, before the stream's answer.
 import { type Clock, Deque, type Logger, messageOf, type Timer } from "@tray/common";
@@ -33,6 +33,7 @@ import {
   type TaskTemplate,
 } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
+import { openClaim, winClaim } from "../thread/claims.js";
 import { outcomes, type ReturnValue } from "../thread/to-core.js";
 import type { ExecTemplate, Located, ToUser } from "../thread/to-user.js";
 import { errorInfo, errorInfoOf } from "./failures.js";
@@ -41,10 +42,7 @@ import type { ObjectFetcher } from "./object-fetcher.js";
 import type { ReferenceTable } from "./reference-table.js";
 import type { Registrar } from "./registrar.js";
 
-/** Size of the claim table shared with the user's thread; more executions are never handed over at once. */
-export const claimSlots = 4096;
-export const claimStates = { free: 0, claimed: 1, takenBack: 2 } as const;
-
+/** So many executions are handed over at once; fewer than there are claims. */
 const handedMax = 1024;
 
 interface Execution {
@@ -56,6 +54,8 @@ interface Execution {
   located: readonly Located[];
   /** resolving: arguments or function on their way. ready: may be handed over. handed: with the user's thread. */
   state: "resolving" | "ready" | "handed";
+  /** Slot of its claim, once handed. */
+  claim: number;
   failed: ErrorInfo | undefined;
   becoming: ((reply: BecomeActorReply) => void) | undefined;
   /** The task's time limit, running. */
@@ -175,6 +175,7 @@ export class Executor {
         leaseId: message.leaseId,
         located: noLocated,
         state: "resolving",
+        claim: 0,
         failed: undefined,
         becoming: undefined,
         lacking: false,
@@ -212,6 +213,7 @@ export class Executor {
         leaseId: "",
         located: noLocated,
         state: "resolving",
+        claim: 0,
         failed: undefined,
         becoming: resolve,
         lacking: false,
@@ -683,8 +685,8 @@ export class Executor {
     }
     execution.state = "handed";
     this.handed++;
-    const claim = id % claimSlots;
-    Atomics.store(this.claims, claim, claimStates.free);
+    const claim = openClaim(this.claims, id);
+    execution.claim = claim;
     const { stream } = execution;
     if (stream !== undefined && push.stream !== undefined && push.stream.delivered > 0) {
       this.user.resumeStream(id, { ...push.stream, consumed: stream.consumed });
@@ -717,8 +719,7 @@ export class Executor {
   private takeBack(execution: Execution): boolean {
     if (execution.push === undefined) return false;
     if (execution.state === "handed") {
-      const claim = execution.id % claimSlots;
-      if (Atomics.compareExchange(this.claims, claim, claimStates.free, claimStates.takenBack) !== claimStates.free) return false; // E3
+      if (!winClaim(this.claims, execution.claim, execution.id)) return false; // E3
       this.handed--; // the user's thread gives its pins back when it comes to it
     } else {
       (this.actor === undefined ? this.queue : this.callers.get(execution.session as Session))?.removeFirst((e) => e === execution);

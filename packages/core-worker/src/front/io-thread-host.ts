@@ -1,6 +1,6 @@
 // The user's side of starting an I/O thread: rings, ports, and the first word from the other side.
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
-import { claimSlots } from "../core/executor.js";
+import { claimSlots } from "../thread/claims.js";
 import { createRingBuffer } from "../thread/ring.js";
 import type { ChannelPorts } from "../thread/channel.js";
 import type { Failure } from "../thread/to-user.js";

@@ -70,7 +70,7 @@ export interface ToUser {
   /** A function's blob, before the first task that names it. */
   loadFunction(functionId: string, blob: Uint8Array): void;
   execTemplate(templateKey: number, template: ExecTemplate): void;
-  /** Run a task. It must first be claimed: claims[claim] from 0 to 1; it was taken back when that fails. */
+  /** Run a task. Its claim, in the slot `claim`, must first be won; it was taken back when that fails. */
   execute(execId: number, claim: number, templateKey: number, number: number, attempt: number, args: Uint8Array, refs: readonly Located[]): void;
   becomeActor(execId: number, actor: ExecActor, args: Uint8Array, refs: readonly Located[]): void;
   /** Before `execute` of a streaming task that takes up after an earlier attempt. */

@@ -4,7 +4,6 @@
 // Not mine: programs (workload/), what they ask for (user-thread.ts), how values are read and written (user-thread.ts), what must hold (Checks).
 // Crosses:  in: the executing half of ToUser.  out: ToCore.finished, yielded, resting.
 import {
-  claimStates,
   type ExecActor,
   type ExecTemplate,
   type Located,
@@ -12,6 +11,7 @@ import {
   type ReturnValue,
   type StreamResume,
   type ToUser,
+  winClaim,
 } from "@tray/core-worker";
 import { objectIdOf, taskIdOf } from "@tray/protocol";
 import { Streaming } from "@tray/worker-host";
@@ -136,7 +136,7 @@ export class ProgramExecutor implements Pick<ToUser, Executing> {
 
   private begin(execution: Execution): void {
     const { execId, template, number, attempt, refs } = execution;
-    if (Atomics.compareExchange(this.user.claims, execution.claim, claimStates.free, claimStates.claimed) !== claimStates.free) {
+    if (!winClaim(this.user.claims, execution.claim, execId)) {
       for (const ref of refs) if (ref.kind === "stored") this.user.core.unpin([ref.pinId]);
       return;
     }
