@@ -77,7 +77,10 @@ export class ObjectService implements BulkSource {
         metrics.count("tray_object_store_gc_requests_total");
         askToCollect(this.table.pinHolders());
       },
-      favourOne: () => this.admission.favourOne(),
+      favourOne: () => {
+        // A disk that takes nothing is another trouble, and those who wait for it hear of it from the spiller.
+        if (this.spiller.core.usage().failingSinceMs === undefined) this.admission.favourOne();
+      },
       refuseAll: () => this.refuseAll(),
     });
     this.admission = new Admission(() => this.room, waitingFetchesMax);
