@@ -44,6 +44,9 @@ export const readLogBytesMax = 4 * 1024 * 1024;
 
 /** Spilled objects that are restored at the same time; more only compete for the disk. */
 export const restoreReadsMax = 4;
+/** Memory of the object store that is made present ahead of its first use, at most, and at a time. */
+export const warmAheadMax = 64 * 1024 * 1024;
+export const warmStepBytes = 16 * 1024 * 1024;
 /** Chunks of one of them under way: while one is copied, the pages of the others come in. */
 export const restoreChunksMax = 3;
 /** Between two requests to the readers of a full object store to collect their garbage, which stops their programs for some milliseconds; doubles while it does not help. */

@@ -265,6 +265,15 @@ export class ObjectTableCore {
     return this.waiting.list();
   }
 
+  /** Of memory that was handed out at least once; it lies at the beginning of the arena. */
+  get touchedBytes(): number {
+    return this.allocator.touchedBytes;
+  }
+  /** Whether creates wait for room. */
+  get isWaiting(): boolean {
+    return this.waiting.length > 0;
+  }
+
   usage(): StoreUsage {
     return {
       capacity: this.allocator.capacity,

@@ -36,6 +36,7 @@ import { Pressure } from "./pressure.js";
 import { Spiller } from "./spiller.js";
 import { storeFull } from "./store-full.js";
 import { Transfer, type TransferNodes } from "./transfer.js";
+import { Warmth } from "./warmth.js";
 
 interface LocalOwner extends ObjectOwner {
   readonly nodeId: string;
@@ -50,6 +51,7 @@ export class ObjectService implements BulkSource {
   private readonly fetches: Fetches;
   private readonly fanout: Fanout;
   private readonly pressure: Pressure;
+  private readonly warmth: Warmth;
   /** What readers were answered, by client and the client's number of the pin, while the pin lasts. */
   private readonly answered = new Map<string, Map<number, GetObjectReply>>();
   private bulkReaders = 0;
@@ -83,6 +85,7 @@ export class ObjectService implements BulkSource {
       },
       refuseAll: () => this.refuseAll(),
     });
+    this.warmth = new Warmth(arena, env.logger);
     this.admission = new Admission(() => this.room, waitingFetchesMax);
     this.transfer = new Transfer(env, bulk, nodes);
     this.fetches = new Fetches(env, this.table, this.spiller, arena, this.transfer, this.changes, follow);
@@ -398,8 +401,7 @@ export class ObjectService implements BulkSource {
   }
 
   private get isStuck(): boolean {
-    const { queuedCreates, spillingBytes } = this.table.usage();
-    return spillingBytes === 0 && (queuedCreates > 0 || this.admission.isStuck);
+    return (this.table.isWaiting || this.admission.isStuck) && this.table.usage().spillingBytes === 0;
   }
 
   private refuseAll(): void {
@@ -424,6 +426,7 @@ export class ObjectService implements BulkSource {
     this.spiller.kick();
     this.admission.kick();
     this.pressure.look();
+    this.warmth.look(this.table.touchedBytes);
   }
 }
 
