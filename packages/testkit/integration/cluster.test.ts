@@ -82,9 +82,11 @@ it("a submitted shuffle uses all three nodes", async () => {
   expect(Object.keys(result.reducedOn).length).toBeGreaterThan(1);
 });
 
-it("a task runs where its large argument lies", async () => {
+it("tasks run where their large arguments lie, though a worker elsewhere is idle", async () => {
   const result = await cluster.tray("submit", "--", "node", driverFile("locality.mjs"));
-  expect(lastSaid<{ ranAt: Record<string, string> }>(result.stdout, "result").ranAt).toEqual({ head: "head", w1: "w1", w2: "w2" });
+  const { atHome, elsewhere } = lastSaid<{ atHome: number; elsewhere: number }>(result.stdout, "result");
+  expect(atHome + elsewhere).toBe(12);
+  expect(elsewhere).toBeLessThan(4); // by chance, eight would; a busy machine may be late with a worker
 });
 
 it("the gcs-server is killed in mid-job: it is restarted, the job ends right", async () => {

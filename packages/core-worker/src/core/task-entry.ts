@@ -36,6 +36,8 @@ export class TaskEntry {
   missing = 0;
   /** How often a later task left the queue while this was its first. */
   overtaken = 0;
+  /** Since when it waits for a worker where its arguments lie, although others are idle; negative: it does not. */
+  heldSinceMs = -1;
   returns: ObjectEntry[] = [];
   /** Streaming: its items; `returns` is then one, the end of the stream, which the consumer's handle stands for. */
   readonly stream: ItemStream | undefined;

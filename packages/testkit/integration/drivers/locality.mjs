@@ -1,24 +1,28 @@
-// A large object on each node, and for each a task that takes it and says where it runs.
-//   says: result {ranAt: {nodeName: nodeName of the task}}
+// A large object on each node, and tasks of one class that take them, one after the other, and say where they run.
+//   says: result {atHome, elsewhere}
 import * as tray from "tray";
 import { say } from "./checks.mjs";
 
 await tray.init();
 const nodes = (await tray.nodes()).filter((n) => n.alive);
 
-const make = (n) => tray.remote(() => new Uint8Array(20e6).fill(1), { numCpus: 0.5, schedulingStrategy: { nodeId: n.nodeId, soft: false } }).remote();
-const whereIs = tray.remote((bytes) => bytes.length === 20e6 && tray.getRuntimeContext().nodeId);
+const make = (n) => tray.remote(() => new Uint8Array(64e6).fill(1), { numCpus: 0.5, schedulingStrategy: { nodeId: n.nodeId, soft: false } }).remote();
+const whereIs = tray.remote((bytes) => bytes.length === 64e6 && tray.getRuntimeContext().nodeId, { numCpus: 0.5 });
 
 const made = nodes.map((n) => ({ name: n.nodeName, ref: make(n) }));
 await tray.wait(
   made.map(({ ref }) => ref),
   { numReturns: made.length, fetchLocal: false },
 );
-const ranAt = {};
-for (const [i, { name, ref }] of made.entries()) {
-  // Each in a scheduling class of its own, with room on every node: a worker that is still leased for another would be used again, wherever it is.
-  const nodeId = await tray.get(whereIs.options({ numCpus: 0.1 + i / 100 }).remote(ref));
-  ranAt[name] = nodes.find((n) => n.nodeId === nodeId)?.nodeName;
+// A worker that is leased already is idle when the next task comes, on the wrong node.
+let atHome = 0;
+let elsewhere = 0;
+for (let round = 0; round < 4; round++) {
+  for (const { name, ref } of made) {
+    const nodeId = await tray.get(whereIs.remote(ref));
+    if (nodes.find((n) => n.nodeId === nodeId)?.nodeName === name) atHome++;
+    else elsewhere++;
+  }
 }
-say("result", { ranAt });
+say("result", { atHome, elsewhere });
 await tray.shutdown();

@@ -1,5 +1,6 @@
 import type { LeaseDemand } from "@tray/protocol";
 import fc from "fast-check";
+import { ObjectEntry } from "../object-entry.js";
 import { TaskEntry, type Template } from "../task-entry.js";
 import { defaultLeaseLimits, type Lease, LeaseGroup, type LeaseGroupHost } from "./group.js";
 
@@ -139,6 +140,26 @@ describe("LeaseGroup", () => {
     }
     world.group.tick(10);
     expect(world.steals).toContain(busy);
+  });
+
+  it("asks for a worker where a task's arguments lie, though one elsewhere is idle, and gives that one the task when none came", () => {
+    const world = new World(1);
+    const template = templateOf(5);
+    world.group.enqueue(task(1, template));
+    world.group.schedule(0);
+    world.serve();
+    world.finish("lease-1");
+    const argument = new ObjectEntry(0, undefined, undefined, 0, "argument");
+    argument.state = { kind: "stored", size: 100 << 20, nodes: [{ nodeId: "far", raylet: "", bulk: "" }] };
+    world.group.enqueue(new TaskEntry(template, 2, new Uint8Array(0), [argument], [], 0));
+    world.group.schedule(10);
+    expect(world.pushed.get("lease-1")).toEqual([]);
+    expect(world.demandNow).toMatchObject({ wanted: 1, argBytesByNode: { far: 100 << 20 } });
+    world.group.tick(60);
+    expect(world.pushed.get("lease-1")).toEqual([]);
+    world.group.tick(110);
+    expect(world.pushed.get("lease-1")?.map(({ number }) => number)).toEqual([2]);
+    expect(world.demandNow?.wanted).toBe(0);
   });
 
   it("L3: without work every lease goes back after the linger, and nothing more is asked for", () => {

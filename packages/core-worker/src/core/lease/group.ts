@@ -11,7 +11,7 @@
 import { Deque } from "@tray/common";
 import type { Address, LeaseDemand, LeaseGrant, LeaseReject, Placement, Requirements } from "@tray/protocol";
 import type { TaskEntry } from "../task-entry.js";
-import { argBytesByNode, nextFor, take } from "./locality.js";
+import { argBytesByNode, heldMax, Locality, take } from "./locality.js";
 
 export interface Lease {
   readonly id: string;
@@ -88,6 +88,9 @@ export class LeaseGroup {
   readonly leases = new Map<string, Lease>();
   private readonly raylets = new Map<string, RayletDemand>();
   private inflightCount = 0;
+  /** Tasks that wait for a worker where their arguments lie. */
+  private held = 0;
+  private readonly locality: Locality;
 
   constructor(
     readonly key: string,
@@ -95,7 +98,9 @@ export class LeaseGroup {
     private readonly name: string,
     private readonly limits: LeaseGroupLimits,
     private readonly host: LeaseGroupHost,
-  ) {}
+  ) {
+    this.locality = new Locality((requirements.strategy?.kind?.$case ?? "default") === "default");
+  }
 
   /** Nothing queued, nothing in flight, no lease: the group may be forgotten. */
   get empty(): boolean {
@@ -213,7 +218,10 @@ export class LeaseGroup {
   /** Gives work to leases, takes back what is parked, states the demand. Called once per turn in which something changed. */
   schedule(nowMs: number): void {
     if (this.queue.length > 0) this.fill(nowMs);
-    else this.rescueParked(nowMs);
+    else {
+      this.held = 0;
+      this.rescueParked(nowMs);
+    }
     this.stateDemand();
   }
 
@@ -258,6 +266,7 @@ export class LeaseGroup {
   }
 
   private fill(nowMs: number): void {
+    this.held = 0;
     const up = [...this.leases.values()].filter((l) => l.state === "up");
     if (up.length === 0) return;
     up.sort((a, b) => a.inflight.size - b.inflight.size);
@@ -266,7 +275,11 @@ export class LeaseGroup {
     for (const lease of up) {
       const batch: TaskEntry[] = [];
       while (this.queue.length > 0 && lease.inflight.size < Math.max(share, 1)) {
-        const task = nextFor(this.queue, lease.worker.nodeId) as TaskEntry;
+        const task = this.locality.nextFor(this.queue, lease.worker.nodeId, nowMs);
+        if (task === undefined) {
+          this.held = Math.min(this.queue.length, heldMax);
+          break;
+        }
         const expected = this.expected(task);
         if (!this.roomFor(lease, expected, task.template.options.timeoutMs !== undefined, nowMs)) break;
         take(this.queue, task);
@@ -308,8 +321,12 @@ export class LeaseGroup {
 
   /** Leases this group could use beyond those it has. */
   private wanted(): number {
-    let spare = 0;
-    for (const lease of this.leases.values()) if (lease.state === "connecting" || (lease.state === "up" && lease.inflight.size === 0)) spare++;
+    let connecting = 0;
+    let idle = 0;
+    for (const lease of this.leases.values()) {
+      if (lease.state === "connecting") connecting++;
+      else if (lease.state === "up" && lease.inflight.size === 0) idle++;
+    }
     let parked = 0;
     for (const lease of this.leases.values())
       if (lease.inflight.size > 1 && lease.expectedMs >= this.limits.budgetMs) parked += lease.inflight.size - 1;
@@ -318,7 +335,9 @@ export class LeaseGroup {
     const head = this.queue.peek();
     const meanMs = head === undefined ? this.limits.shortTaskMs : this.expected(head);
     const useful = meanMs < this.limits.shortTaskMs ? Math.ceil((waiting * meanMs) / this.limits.worthMs) : waiting;
-    return Math.min(this.limits.wantedMax, Math.max(0, Math.max(useful, this.leases.size === 0 ? 1 : 0) - spare)); // L3
+    // Workers that are idle elsewhere are of no use to those who wait for one where their arguments lie.
+    const more = Math.max(this.held, Math.max(useful, this.leases.size === 0 ? 1 : 0) - idle);
+    return Math.min(this.limits.wantedMax, Math.max(0, more - connecting)); // L3
   }
 
   private askedElsewhere(): number {

@@ -1,10 +1,12 @@
 import { Deque } from "@tray/common";
 import { ObjectEntry } from "../object-entry.js";
 import { TaskEntry, type Template } from "../task-entry.js";
-import { argBytesByNode, nextFor, take } from "./locality.js";
+import { argBytesByNode, Locality, take } from "./locality.js";
 
 const template = { options: { numReturns: 1, maxRetries: 0 } } as unknown as Template;
 let made = 0;
+
+const locality = (): Locality => new Locality(true);
 
 function stored(size: number, ...nodeIds: string[]): ObjectEntry {
   const entry = new ObjectEntry(0, undefined, undefined, 0, `o${made++}`);
@@ -37,11 +39,43 @@ describe("locality", () => {
     const second = task(stored(5e6, "b"));
     const small = task(stored(1000, "c"));
     const queue = queueOf(first, second, small);
-    expect(nextFor(queue, "a")).toBe(first);
-    expect(nextFor(queue, "b")).toBe(second);
-    expect(nextFor(queue, "c")).toBe(first);
+    expect(locality().nextFor(queue, "a", 0)).toBe(first);
+    expect(locality().nextFor(queue, "b", 0)).toBe(second);
+    expect(locality().nextFor(queue, "c", 0)).toBe(first);
     take(queue, second);
     expect([...queue]).toEqual([first, small]);
+  });
+
+  it("holds a task back while a worker where its arguments lie may come, for as long as bringing them would take", () => {
+    const far = task(stored(100 << 20, "a"));
+    const queue = queueOf(far);
+    expect(locality().nextFor(queue, "b", 1000)).toBeUndefined();
+    expect(locality().nextFor(queue, "b", 1099)).toBeUndefined();
+    expect(locality().nextFor(queue, "a", 1099)).toBe(far);
+    expect(locality().nextFor(queue, "b", 1100)).toBe(far);
+    const small = task(stored(4 << 20, "a"));
+    const both = task(stored(100 << 20, "a"), stored(95 << 20, "b"));
+    for (const settled of [small, both]) expect(locality().nextFor(queueOf(settled), "b", 0)).toBe(settled);
+    const huge = task(stored(2 ** 40, "a"));
+    expect(locality().nextFor(queueOf(huge), "b", 0)).toBeUndefined();
+    expect(locality().nextFor(queueOf(huge), "b", 500)).toBe(huge);
+  });
+
+  it("does not wait again for a node where it was waited for in vain, until some seconds later; nor when a class is bound to nodes", () => {
+    const each = new Locality(true);
+    const far = (): Deque<TaskEntry> => queueOf(task(stored(100 << 20, "a")));
+    const waited = far();
+    expect(each.nextFor(waited, "b", 0)).toBeUndefined();
+    expect(each.nextFor(waited, "b", 100)).toBe(waited.peek());
+    expect(each.nextFor(far(), "b", 200)).toBeDefined();
+    expect(each.nextFor(far(), "b", 5_101)).toBeUndefined();
+    expect(new Locality(false).nextFor(far(), "b", 0)).toBeDefined();
+  });
+
+  it("lets those who do not wait pass those who do", () => {
+    const far = task(stored(100 << 20, "a"));
+    const free = task();
+    expect(locality().nextFor(queueOf(far, free), "b", 0)).toBe(free);
   });
 
   it("never overtakes the first for ever", () => {
@@ -50,7 +84,7 @@ describe("locality", () => {
     let taken = 0;
     for (let next: TaskEntry | undefined; next !== first; taken++) {
       queue.push(task(stored(5e6, "b")));
-      next = nextFor(queue, "b");
+      next = locality().nextFor(queue, "b", 0);
       take(queue, next as TaskEntry);
     }
     expect(taken).toBeLessThan(50);
