@@ -58,8 +58,14 @@ export const spillChunkBytesMax = 4 * 1024 * 1024;
 /** Between two rounds of asking for an object those who have it and cannot be reached; doubles up to the maximum. */
 export const pullPauseMinMs = 20;
 export const pullPauseMaxMs = 1_000;
-/** An object of at least this many bytes is brought by several of the nodes that have it at a time: the time saved is worth the coordination. */
-export const stripeBytesMin = 32 * 1024 * 1024;
+/** From which size on objects are worth more than the simplest transfer. */
+export interface TransferSizes {
+  /** Brought by several of the nodes that have it at a time: the time saved is worth the coordination. */
+  readonly stripeBytesMin: number;
+  /** Sent on to those who have it when several ask: a round trip costs less. */
+  readonly fanoutBytesMin: number;
+}
+export const transferSizes: TransferSizes = { stripeBytesMin: 32 * 1024 * 1024, fanoutBytesMin: 1024 * 1024 };
 export const stripesMax = 4;
 /** A broadcast tree is not deeper: at two children a node it has reached a million by then. */
 export const redirectsMax = 20;

@@ -31,6 +31,7 @@ import { rayletHandlers } from "./handlers/raylet.js";
 import { type MemoryProbe, noMemoryProbe } from "./introspection/status.js";
 import { JobService } from "./jobs/service.js";
 import { LeaseService } from "./lease/service.js";
+import type { TransferSizes } from "./limits.js";
 import { LogPublisher } from "./logs/publisher.js";
 import type { LogStore } from "./logs/store.js";
 import { type NodeFacts, nodeInfoOf, type RayletEnvironment } from "./node.js";
@@ -70,6 +71,8 @@ export interface RayletOptions {
   /** True while the process exists. */
   readonly probeProcess: (pid: number) => boolean;
   readonly memory?: MemoryProbe;
+  /** Default: what pays on real networks. */
+  readonly transferSizes?: TransferSizes;
   /** The raylet has ended by itself: declared dead, its GCS gone for too long, asked to shut down. Called once, after close(). */
   readonly onEnded: (why: { readonly error: TrayError | undefined; readonly reason: string }) => void;
 }
@@ -162,6 +165,7 @@ export class Raylet {
         for (const client of clients) this.readers.get(client)?.client(StoreReaderService).collectGarbage({});
       },
       { isDead: (nodeId) => this.view.isDead(nodeId), bulkAddress: (nodeId) => this.view.get(nodeId)?.bulk },
+      options.transferSizes,
     );
     this.copyReports = new CopyReports(
       this.env,

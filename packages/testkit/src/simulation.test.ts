@@ -22,6 +22,10 @@ describe("simulation", () => {
     expect((await simulate(seed, { only: [...firstFourteen, "products"] })).failures).toEqual([]);
   });
 
+  it.each([117])("seed %i of hoarders and killers, which failed once, holds", async (seed) => {
+    expect((await simulate(seed, { only: ["hoard", "large", "borrowed", "kills"] })).failures).toEqual([]);
+  });
+
   it("replays a seed exactly, whoever watches", async () => {
     const lines: string[] = [];
     const first = await simulate(25, { trace: (line) => lines.push(line) });

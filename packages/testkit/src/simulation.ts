@@ -54,6 +54,7 @@ export async function simulate(seed: number, options: SimulationOptions = {}): P
     workersPrestart: random.next() < 0.5 ? 0 : 1,
     workerIdleTimeout: random.next() < 0.3 ? 1000 : 60_000,
     ...(spills ? { objectSpillingThreshold: 0.02, minSpillingSize: 1 } : {}),
+    objectBroadcastFanout: 1 + (seed % 2), // clusters are small: with two children a node the tree is hardly ever deeper than one
   };
   const cluster = new SimCluster({
     seed,

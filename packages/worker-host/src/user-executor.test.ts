@@ -95,13 +95,13 @@ beforeEach(() => {
 });
 
 describe("UserExecutor", () => {
-  it("X1, X4: what was taken back says nothing and gives its pins back", async () => {
+  it("X1: what was taken back says nothing; its pins are the core thread's", async () => {
     const worker = new Worker();
     worker.load(() => channel("tray.user-executor.test").publish("ran"));
     const slot = worker.hand(1);
     expect(winClaim(worker.claims, slot, 1)).toBe(true);
     await worker.settle();
-    expect(worker.core).toMatchObject({ finished: [], unpinned: [101] });
+    expect(worker.core).toMatchObject({ finished: [], unpinned: [] }); // the core thread has given them back
     expect(told).toEqual([]);
   });
 

@@ -9,7 +9,7 @@
 //   X1. an execution is begun only by winning its claim; one that was taken back says nothing.
 //   X2. every execution begun is finished exactly once, whatever the user's code does, short of ending the process.
 //   X3. plain tasks run one at a time; an actor runs at most maxConcurrency calls (per group: the group's number), begun in order of arrival.
-//   X4. the pins of an execution's arguments pass to whoever reads them; they are given back when nobody does: it was taken back, or ended before.
+//   X4. the pins of an execution's arguments pass to whoever reads them; they are given back when it ended before. Those of an execution that was taken back are the core thread's.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Deque } from "@tray/common";
 import {
@@ -213,7 +213,6 @@ export class UserExecutor {
   private begin(execution: Execution): Running | undefined {
     const { execId, template, number, attempt } = execution;
     if (!winClaim(this.claims, execution.claim, execId)) {
-      this.unpin(execution);
       this.resumes.delete(execId);
       return undefined; // X1
     }

@@ -720,11 +720,10 @@ export class Executor {
     if (execution.push === undefined) return false;
     if (execution.state === "handed") {
       if (!winClaim(this.claims, execution.claim, execution.id)) return false; // E3
-      this.handed--; // the user's thread gives its pins back when it comes to it
-    } else {
-      (this.actor === undefined ? this.queue : this.callers.get(execution.session as Session))?.removeFirst((e) => e === execution);
-      this.fetcher.unpin(pinsOf(execution.located));
-    }
+      this.handed--;
+    } else (this.actor === undefined ? this.queue : this.callers.get(execution.session as Session))?.removeFirst((e) => e === execution);
+    // At once: the user's thread may come to it only after a task that waits for this very room.
+    this.fetcher.unpin(pinsOf(execution.located));
     this.executions.delete(execution.id);
     this.lacks(execution, false);
     return true;

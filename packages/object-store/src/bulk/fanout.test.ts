@@ -14,15 +14,21 @@ function nodesServed(fanout: Fanout, nodes: readonly string[], size = 10 * MiB):
 
 describe("Fanout", () => {
   it("sends to a few, and sends the others on to those in turn", () => {
-    expect(nodesServed(new Fanout({ sendsMax: 2 }), ["a", "b", "c", "d", "e"])).toEqual({ a: "here", b: "here", c: "a", d: "b", e: "a" });
+    expect(nodesServed(new Fanout({ sendsMax: 2, bytesMin: MiB }), ["a", "b", "c", "d", "e"])).toEqual({
+      a: "here",
+      b: "here",
+      c: "a",
+      d: "b",
+      e: "a",
+    });
   });
   it("serves everybody when told to, and for small objects", () => {
     const everybody = { a: "here", b: "here", c: "here" };
-    expect(nodesServed(new Fanout({ sendsMax: 0 }), ["a", "b", "c"])).toEqual(everybody);
-    expect(nodesServed(new Fanout({ sendsMax: 1 }), ["a", "b", "c"], MiB - 1)).toEqual(everybody);
+    expect(nodesServed(new Fanout({ sendsMax: 0, bytesMin: MiB }), ["a", "b", "c"])).toEqual(everybody);
+    expect(nodesServed(new Fanout({ sendsMax: 1, bytesMin: MiB }), ["a", "b", "c"], MiB - 1)).toEqual(everybody);
   });
   it("serves again when a send has ended, and those who insist always", () => {
-    const fanout = new Fanout({ sendsMax: 1 });
+    const fanout = new Fanout({ sendsMax: 1, bytesMin: MiB });
     const first = fanout.begin("object", MiB, "a", true);
     expect(fanout.begin("object", MiB, "b", false).kind).toBe("send");
     expect(fanout.begin("object", MiB, "c", true).kind).toBe("elsewhere");
@@ -30,14 +36,14 @@ describe("Fanout", () => {
     expect(fanout.begin("object", MiB, "c", true)).toEqual({ kind: "elsewhere", nodeId: "b" }); // b is still being sent to, and was asked less
   });
   it("names nobody whose transfer broke off", () => {
-    const fanout = new Fanout({ sendsMax: 1 });
+    const fanout = new Fanout({ sendsMax: 1, bytesMin: MiB });
     const broken = fanout.begin("object", MiB, "a", true);
     fanout.begin("object", MiB, "b", false);
     if (broken.kind === "send") broken.end(false);
     expect(fanout.begin("object", MiB, "c", true)).toEqual({ kind: "elsewhere", nodeId: "b" });
   });
   it("sends nobody to itself", () => {
-    const fanout = new Fanout({ sendsMax: 1 });
+    const fanout = new Fanout({ sendsMax: 1, bytesMin: MiB });
     fanout.begin("object", MiB, "a", true);
     expect(fanout.begin("object", MiB, "a", true).kind).toBe("send"); // a second part of the same object
   });
@@ -50,7 +56,7 @@ describe("Fanout", () => {
         fc.array(fc.nat(), { maxLength: 200 }),
         (nodes, sendsMax, draws) => {
           // Everybody asks the first node; a node that is sent on asks there; what breaks off begins again at the first node.
-          const fanouts = new Map<string, Fanout>(Array.from({ length: nodes + 1 }, (_, i) => [`${i}`, new Fanout({ sendsMax })]));
+          const fanouts = new Map<string, Fanout>(Array.from({ length: nodes + 1 }, (_, i) => [`${i}`, new Fanout({ sendsMax, bytesMin: MiB })]));
           const parent = new Map<string, { readonly from: string; readonly end: (complete: boolean) => void }>();
           const ask = (node: string): void => {
             let at = "0";

@@ -16,8 +16,8 @@
 export interface FanoutOptions {
   /** Sends of one object at a time before others are sent on; 0: nobody is ever sent on. */
   readonly sendsMax: number;
-  /** Smaller objects are sent to whoever asks: a round trip costs as much. Default 1 MiB. */
-  readonly bytesMin?: number;
+  /** Smaller objects are sent to whoever asks. */
+  readonly bytesMin: number;
 }
 
 interface Receiver {
@@ -46,7 +46,7 @@ export class Fanout {
 
   /** A node asks for (a part of) an object that is here. After "send", `end` is called once. */
   begin(objectId: string, size: number, nodeId: string, mayRedirect: boolean): FanoutDecision {
-    const { sendsMax, bytesMin = 2 ** 20 } = this.options;
+    const { sendsMax, bytesMin } = this.options;
     if (sendsMax === 0 || size < bytesMin) return { kind: "send", end: () => undefined };
     const spread = this.spread(objectId);
     if (mayRedirect && spread.sends >= sendsMax) {

@@ -18,7 +18,7 @@ import type { Changes } from "./changes.js";
 import { storeFull } from "./store-full.js";
 import type { Ranges } from "./ranges.js";
 import type { Spiller } from "./spiller.js";
-import { Transfer } from "./transfer.js";
+import type { Transfer } from "./transfer.js";
 
 /** Where the bytes are to come from. */
 export type FetchSource =
@@ -179,7 +179,7 @@ export class Fetches {
           return { kind: "retry" }; // deleted meanwhile, or lost here: look elsewhere
         }
       } else {
-        const ranges = Transfer.rangesFor(size, source.nodes.length);
+        const ranges = this.transfer.rangesFor(size, source.nodes.length);
         fetch.arriving = { ranges, offset };
         if (!(await this.transfer.bring(objectId, this.arena.write(offset, size), ranges, source.nodes, missing, signal))) {
           await this.abandon(objectId, fetch, new TrayError("NOT_FOUND", "its source has it no more"));

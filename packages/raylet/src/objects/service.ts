@@ -27,7 +27,7 @@ import {
   type TableEffects,
 } from "@tray/object-store";
 import type { Address, CreateObjectReply, GetObject, GetObjectReply, ObjectLocations } from "@tray/protocol";
-import { copyNewsMs, triesAloneMax, waitingFetchesMax } from "../limits.js";
+import { copyNewsMs, type TransferSizes, transferSizes, triesAloneMax, waitingFetchesMax } from "../limits.js";
 import type { RayletEnvironment } from "../node.js";
 import { Admission, type Bundle, type Purpose } from "./admission.js";
 import { Changes } from "./changes.js";
@@ -65,6 +65,7 @@ export class ObjectService implements BulkSource {
     /** The store is full of what these clients have pinned. Names of the raylet's own may be among them. */
     askToCollect: (clients: readonly string[]) => void,
     nodes: TransferNodes,
+    sizes: TransferSizes = transferSizes,
   ) {
     const { metrics, config } = env;
     const follow = (effects: TableEffects): void => this.follow(effects);
@@ -87,9 +88,9 @@ export class ObjectService implements BulkSource {
     });
     this.warmth = new Warmth(arena, env.logger);
     this.admission = new Admission(() => this.room, waitingFetchesMax);
-    this.transfer = new Transfer(env, bulk, nodes);
+    this.transfer = new Transfer(env, bulk, nodes, sizes);
     this.fetches = new Fetches(env, this.table, this.spiller, arena, this.transfer, this.changes, follow);
-    this.fanout = new Fanout({ sendsMax: config.objectBroadcastFanout });
+    this.fanout = new Fanout({ sendsMax: config.objectBroadcastFanout, bytesMin: sizes.fanoutBytesMin });
     metrics.gauge("tray_object_store_used_bytes", () => this.usedBytes);
     metrics.gauge("tray_object_store_capacity_bytes", () => this.capacity);
     metrics.gauge("tray_object_store_waiting_requests", () => this.admission.waitingCount);

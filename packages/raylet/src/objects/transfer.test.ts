@@ -2,7 +2,7 @@ import { Metrics, SeededRandom, SimClock, silentLogger, TrayError } from "@tray/
 import { defaultSystemConfig } from "@tray/config";
 import type { Bulk, BulkOutcome, BulkPull } from "@tray/object-store";
 import type { NodeAddress } from "@tray/protocol";
-import { stripeBytesMin } from "../limits.js";
+import { transferSizes } from "../limits.js";
 import type { RayletEnvironment } from "../node.js";
 import { Transfer } from "./transfer.js";
 
@@ -37,6 +37,7 @@ class FakeBulk implements Bulk {
   }
 }
 
+const { stripeBytesMin } = transferSizes;
 const chunk = 2 ** 20;
 const serves: Peer = async (pull, give) => {
   for (let left = pull.into.byteLength; left > 0; left -= chunk) await give(Math.min(chunk, left));
@@ -66,8 +67,8 @@ function world(size: number, nodes: string[], dead: string[] = []) {
     random: new SeededRandom(1),
     node: { nodeId: "self" },
   } as unknown as RayletEnvironment;
-  const transfer = new Transfer(env, bulk, { isDead: (node) => dead.includes(node), bulkAddress: (node) => address(node).bulk });
-  const ranges = Transfer.rangesFor(size, nodes.length);
+  const transfer = new Transfer(env, bulk, { isDead: (node) => dead.includes(node), bulkAddress: (node) => address(node).bulk }, transferSizes);
+  const ranges = transfer.rangesFor(size, nodes.length);
   const into = new Uint8Array(size);
   const missing: string[] = [];
   const aborter = new AbortController();

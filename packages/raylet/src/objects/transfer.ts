@@ -14,7 +14,7 @@
 import { isTrayError, messageOf, sleep } from "@tray/common";
 import type { Bulk } from "@tray/object-store";
 import type { NodeAddress } from "@tray/protocol";
-import { pullPauseMaxMs, pullPauseMinMs, redirectsMax, stripeBytesMin, stripesMax } from "../limits.js";
+import { pullPauseMaxMs, pullPauseMinMs, redirectsMax, stripesMax, type TransferSizes } from "../limits.js";
 import type { RayletEnvironment } from "../node.js";
 import { type Range, Ranges } from "./ranges.js";
 
@@ -40,6 +40,7 @@ export class Transfer {
     private readonly env: RayletEnvironment,
     private readonly bulk: Bulk,
     private readonly nodes: TransferNodes,
+    private readonly sizes: TransferSizes,
   ) {}
 
   /** Measured over all transfers; 0 = none yet. */
@@ -48,8 +49,8 @@ export class Transfer {
   }
 
   /** How the object is to be cut, given so many copies. */
-  static rangesFor(size: number, copies: number): Ranges {
-    const stripes = size < stripeBytesMin ? 1 : Math.min(copies, stripesMax);
+  rangesFor(size: number, copies: number): Ranges {
+    const stripes = size < this.sizes.stripeBytesMin ? 1 : Math.min(copies, stripesMax);
     return new Ranges(size, stripes === 1 ? Math.max(1, size) : Math.ceil(size / (stripes * 4)));
   }
 
@@ -96,7 +97,7 @@ export class Transfer {
   ): Promise<Source[]> {
     const untried = [...sources];
     const usable: Source[] = [];
-    const alone = untried.length === 1 || into.byteLength < stripeBytesMin;
+    const alone = untried.length === 1 || into.byteLength < this.sizes.stripeBytesMin;
     const lane = async (): Promise<void> => {
       for (let source = untried.shift(); source !== undefined; source = untried.shift()) {
         try {

@@ -136,10 +136,7 @@ export class ProgramExecutor implements Pick<ToUser, Executing> {
 
   private begin(execution: Execution): void {
     const { execId, template, number, attempt, refs } = execution;
-    if (!winClaim(this.user.claims, execution.claim, execId)) {
-      for (const ref of refs) if (ref.kind === "stored") this.user.core.unpin([ref.pinId]);
-      return;
-    }
+    if (!winClaim(this.user.claims, execution.claim, execId)) return;
     const taskId = taskIdOf(template.taskPrefix, number);
     const activation = new Activation(this.user, execId, taskId, attempt);
     const running: Running = { activation, template, startedMs: this.user.process.clock.now(), finished: false };

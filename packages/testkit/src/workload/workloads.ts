@@ -244,6 +244,32 @@ const large: Workload = async (s) => {
   s.equal("what was put", (await s.value("what was put", put)) ?? new Blob(7, size), new Blob(7, size));
 };
 
+/** More than a small arena holds, read back here and there: what was spilled is restored, by many at once, and read by others from disk. */
+const hoard: Workload = async (s) => {
+  const size = s.pick(9_000, 30_000);
+  const puts: SimRef[] = [];
+  for (let i = s.between(4, 16); i > 0; i--) puts.push(await s.act.put(new Blob(puts.length, size)));
+  await s.act.sleep(s.pick(0, 100, 1_000));
+  const sums: { readonly ref: SimRef; readonly expected: number }[] = [];
+  for (let i = s.between(1, 6); i > 0; i--) {
+    const chosen = puts.map((_, at) => at).filter(() => s.chance(0.3));
+    const some = chosen.slice(0, 5); // what one task needs fits into the smallest store
+    const node = { nodeId: s.nodeIds[s.int(s.nodeIds.length)] as string, soft: true };
+    const args = some.map((at) => puts[at] as SimRef);
+    const ref = s.chance(0.5) ? s.act.submit("sum", [[], ...args], { node, maxRetries: 3 }) : s.act.submit("sum", [args], { node, maxRetries: 3 });
+    sums.push({ ref, expected: some.reduce((sum, at) => sum + at, 0) });
+  }
+  for (let i = s.between(0, 8); i > 0; i--) {
+    const at = s.int(puts.length);
+    const value = await s.value("what was put long ago", puts[at] as SimRef);
+    if (value !== undefined) s.equal("what was put long ago", value, new Blob(at, size));
+  }
+  for (const { ref, expected } of sums) {
+    const value = await s.value("a sum over what was put", ref);
+    if (value !== undefined) s.equal("a sum over what was put", value, expected);
+  }
+};
+
 /** Objects that workers own, handed on and read elsewhere. */
 const borrowed: Workload = async (s) => {
   const count = s.between(1, 4);
@@ -477,6 +503,7 @@ export const workloads: Readonly<Record<string, Workload>> = {
   keeping,
   cancels,
   large,
+  hoard,
   borrowed,
   waits,
   failing,

@@ -85,7 +85,9 @@ export class SimCluster {
     this.network = new MemoryNetwork({ clock: this.clock, random: this.random.fork() });
     this.bulk = new MemoryBulkNetwork({
       clock: this.clock,
-      chunkBytes: 8192,
+      chunkBytes: 4096,
+      // Half of the networks are slow: transfers overlap, and faults strike in the middle of them.
+      durationMs: (_from, _to, bytes) => 0.1 + bytes / (options.seed % 4 < 2 ? 2 ** 20 : 1_000),
       fault: (from, to) =>
         this.isCut(hostOf(from), hostOf(to)) || this.isCut(hostOf(to), hostOf(from)) ? new Error("the network is cut") : undefined,
     });

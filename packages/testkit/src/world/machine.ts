@@ -121,6 +121,7 @@ export class Machine {
       },
       workers: { spawn: (launch) => this.spawn(node, launch) },
       logs: { list: () => Promise.resolve([]), read: () => Promise.reject(new TrayError("NOT_FOUND", "none")) },
+      transferSizes: { stripeBytesMin: 20_000, fanoutBytesMin: 1_000 },
       probeProcess: (pid) => world.processExists(pid),
       onEnded: ({ reason }) => process.kill(`the raylet ended: ${reason}`, { lingerMs: 5 }),
     });
