@@ -167,8 +167,14 @@ export class ActorCalls {
     const made = new ActorCaller(actorId, {
       dial: (address) => this.peers.worker(address),
       push: (session, tasks, incarnation) => this.push(session, made, tasks, incarnation),
-      fail: (task, error) => this.submitter().fail(task, error),
-      takeRetry: (task) => this.submitter().takeRetry(task),
+      fail: (task, error) => {
+        this.submitter().abandoned(task);
+        this.submitter().fail(task, error);
+      },
+      takeRetry: (task) => {
+        this.submitter().abandoned(task);
+        return this.submitter().takeRetry(task);
+      },
       soon: (fn) => this.clock.soon(fn),
       after: (delayMs, fn) => void this.clock.after(delayMs, fn),
     });

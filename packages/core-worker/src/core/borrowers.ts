@@ -6,8 +6,9 @@
 //
 // Invariants
 //   W1. a borrower that is dead is told once as gone, and never counts again: not by a registration that was still under way when it died.
+//   W3. it is told `graceMs` after its death: processes that it passed a reference on to may still be telling us (docs/decisions/0008).
 //   W2. a death whose publication was missed, since the GCS was away, is found out by asking the borrower's node.
-import { isTrayError, type Logger, messageOf } from "@tray/common";
+import { type Clock, isTrayError, type Logger, messageOf } from "@tray/common";
 import type { Client, NodeAddress, RayletService } from "@tray/protocol";
 
 export interface BorrowersHost {
@@ -29,7 +30,9 @@ export class Borrowers {
 
   constructor(
     private readonly host: BorrowersHost,
+    private readonly clock: Clock,
     private readonly logger: Logger,
+    private readonly graceMs: () => number,
   ) {}
 
   /** It wants to borrow. False: it is dead (W1). */
@@ -41,7 +44,7 @@ export class Borrowers {
 
   workerDied(workerId: string): void {
     remember(this.deadWorkers, workerId);
-    if (this.nodes.delete(workerId)) this.host.gone(workerId);
+    if (this.nodes.delete(workerId)) this.clock.after(this.graceMs(), () => this.host.gone(workerId)); // W3
   }
 
   nodeDied(nodeId: string): void {

@@ -20,7 +20,6 @@ import {
   StoreReaderService,
   type RefArg,
   type RefInfo,
-  type ResolveReply,
   type SchedulingStrategy,
   type StreamItems,
   type StreamProgress,
@@ -45,10 +44,12 @@ import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
 import { listReferences } from "./introspection.js";
 import { GarbageCollection } from "./garbage-collection.js";
 import type { GcsLink } from "./gcs-link.js";
+import { Handovers } from "./handovers.js";
 import type { LeaseGroupLimits } from "./lease/group.js";
 import { Leases } from "./leases.js";
 import type { ObjectEntry } from "./object-entry.js";
 import { ObjectFetcher } from "./object-fetcher.js";
+import { ownerService } from "./owner-service.js";
 import { Peers } from "./peers.js";
 import { ReferenceTable } from "./reference-table.js";
 import { Registrar } from "./registrar.js";
@@ -83,6 +84,8 @@ export interface CoreWorkerOptions {
 }
 
 const giveUpMs = 10_000;
+/** What a dead process held is kept so long (docs/decisions/0008). Until the cluster's configuration is known: its default. */
+const defaultGraceMs = 5_000;
 const handleSuffix = "f".repeat(16);
 
 /** The object id under which handles of an actor are counted. */
@@ -100,6 +103,7 @@ export class CoreWorker implements ToCore {
   private readonly peers: Peers;
   private readonly registrar: Registrar;
   private readonly borrowers: Borrowers;
+  private readonly handovers: Handovers;
   private readonly deletions: Deletions;
   readonly collection: GarbageCollection;
   private readonly requests: Requests;
@@ -112,6 +116,7 @@ export class CoreWorker implements ToCore {
   private readonly returning = new Map<string, number>();
   private bulkAddress = "";
   private arena: ArenaWriter | undefined;
+  private graceMs = defaultGraceMs;
   private closed = false;
   private leaving = false;
 
@@ -138,10 +143,14 @@ export class CoreWorker implements ToCore {
       () => this.nodeAddress,
     );
     this.collection = new GarbageCollection(clock, () => o.user.collectGarbage());
+    const graceMs = (): number => this.graceMs;
     this.borrowers = new Borrowers(
       { gone: (workerId) => this.references.borrowerDied(workerId), raylet: (address) => this.peers.raylet(address).client(RayletService) },
+      clock,
       logger,
+      graceMs,
     );
+    this.handovers = new Handovers(this.references, clock, graceMs);
     this.submitter = new Submitter(this.references, logger, {
       runnable: (task, first) => this.leases.runnable(task, first),
       callEnqueued: (task, again) => this.actors.enqueued(task, again),
@@ -152,6 +161,7 @@ export class CoreWorker implements ToCore {
       adoptContained: (contained) => contained.map((ref) => this.adoptRef(ref)),
       progress: (session, number, attempt, consumed) => this.streamProgress(session, { number, attempt, consumed, confirmed: [] }),
       discard: (objectId, node) => this.deletions.add(node, objectId),
+      linger: (entries) => this.handovers.linger(entries),
       self: () => o.self,
     });
     this.leases = new Leases(this.peers, clock, logger, o.rayletAddress, () => this.submitter, this.answered, o.limits);
@@ -162,7 +172,7 @@ export class CoreWorker implements ToCore {
       node: () => this.nodeAddress,
       missing: (entry, nodeIds) => this.submitter.missing(entry, nodeIds),
     });
-    this.executor = new Executor(user, o.claims, this.references, this.fetcher, this.registrar, clock, logger, {
+    this.executor = new Executor(user, o.claims, this.references, this.fetcher, this.registrar, this.handovers, clock, logger, {
       getFunction: (jobId, functionId) => this.gcs.client.getFunction({ jobId, functionId }, { timeoutMs: 0, retry: true }),
       blocked: (leaseId, blocked) => this.raylet.taskBlocked({ leaseId, blocked }),
       activity: (taskName) => this.raylet.workerActivity({ taskName, meanTaskMs: 0 }),
@@ -191,6 +201,7 @@ export class CoreWorker implements ToCore {
     this.arena = arena;
     this.leases.setLimits({ depthMax: config.maxTasksInFlightPerWorker, shortTaskMs: config.shortTaskThreshold, lingerMs: config.leaseIdleTimeout });
     this.submitter.reconstructs = config.enableObjectReconstruction;
+    this.graceMs = config.healthCheckTimeout;
   }
 
   /** Ends what this process holds elsewhere. The endpoint is its creator's to close. */
@@ -613,35 +624,14 @@ export class CoreWorker implements ToCore {
       itemsMade: (m, c) => this.itemsMade(c.session, m),
     });
     endpoint.serve(SubscriberService, { published: (m) => this.gcs.published(m) });
-    endpoint.serve(OwnerService, {
-      resolve: (m) => this.resolveFor(m.objectId, m.missingNodeIds),
-      addBorrower: (m, c) => {
-        const gone: string[] = [];
-        if (!this.borrowers.seen(c.peer.id, m.node, c.peer.kind === "driver")) return { gone };
-        for (const objectId of m.objectIds) {
-          const entry = this.references.get(objectId);
-          if (entry === undefined || entry.state.kind === "freed") gone.push(objectId);
-          else this.references.addBorrower(entry, c.peer.id);
-        }
-        return { gone };
-      },
-      removeBorrower: (m, c) => {
-        for (const objectId of m.objectIds) {
-          const entry = this.references.get(objectId);
-          if (entry !== undefined) this.references.removeBorrower(entry, c.peer.id);
-        }
-      },
-      locationChanged: ({ objectId, added }) => {
-        if (added === undefined) return;
-        const entry = this.references.get(objectId);
-        if (entry?.state.kind === "stored") {
-          if (!entry.state.nodes.some((n) => n.nodeId === added.nodeId)) entry.state.nodes.push(added);
-        } else if (entry?.state.kind === "pending") {
-          // Left by an attempt of which we have no answer: the next one may make it at the same place, so it goes when the object goes.
-          if (entry.strays?.some((n) => n.nodeId === added.nodeId) !== true) entry.strays = [...(entry.strays ?? []), added];
-        } else if (entry !== undefined || !this.submitter.isComing(objectId, added)) this.deletions.add(added, objectId); // freed meanwhile, or of no use
-      },
-    });
+    endpoint.serve(
+      OwnerService,
+      ownerService(this.references, this.borrowers, {
+        missing: (entry, nodeIds) => this.submitter.missing(entry, nodeIds),
+        isComing: (objectId, node) => this.submitter.isComing(objectId, node),
+        discard: (objectId, node) => this.deletions.add(node, objectId),
+      }),
+    );
     endpoint.serve(StoreReaderService, {
       collectGarbage: () => {
         this.executor.letGo();
@@ -671,25 +661,6 @@ export class CoreWorker implements ToCore {
         },
       });
     }
-  }
-
-  private resolveFor(objectId: string, missing: readonly string[]): Promise<ResolveReply> {
-    const entry = this.references.get(objectId);
-    if (entry === undefined) {
-      return Promise.resolve({
-        state: { $case: "error", value: errorInfo("OBJECT_LOST", `object ${objectId} is not known to its owner: it was freed`) },
-        contained: [],
-      });
-    }
-    if (entry.state.kind === "stored" && (missing.length > 0 || entry.state.nodes.length === 0)) this.submitter.missing(entry, missing);
-    return new Promise((resolve) => {
-      this.references.whenReady(entry, () => {
-        const { state } = entry;
-        if (state.kind === "value") resolve({ state: { $case: "value", value: state.value as Buffer }, contained: [] });
-        else if (state.kind === "stored") resolve({ state: { $case: "stored", value: { size: state.size, nodes: state.nodes } }, contained: [] });
-        else if (state.kind === "failed") resolve({ state: { $case: "error", value: state.error }, contained: [] });
-      });
-    });
   }
 
   private watchCluster(): void {

@@ -1,7 +1,7 @@
 // Executor: tasks and actor calls that others pushed to this worker, from arrival to their answer.
 //
-// Owns:     executions (queued, handed over, running), exec templates, functions loaded, answers not yet sent, returned references not yet confirmed.
-// Not mine: running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
+// Owns:     executions (queued, handed over, running), exec templates, functions loaded, answers not yet sent.
+// Not mine: returned references until they are confirmed (handovers.ts), running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
 // Crosses:  in: pushTasks, stealTasks, cancelTask, confirmReturns, becomeActor; finished from the user's thread. out: ToUser, CallerService.
 //
 // Invariants
@@ -37,6 +37,7 @@ import { openClaim, winClaim } from "../thread/claims.js";
 import { outcomes, type ReturnValue } from "../thread/to-core.js";
 import type { ExecTemplate, Located, ToUser } from "../thread/to-user.js";
 import { errorInfo, errorInfoOf } from "./failures.js";
+import type { Handovers } from "./handovers.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
 import type { ReferenceTable } from "./reference-table.js";
@@ -105,9 +106,6 @@ const blockedAfterMs = 2;
 const killAfterMs = 10;
 const noLocated: readonly Located[] = Object.freeze([]);
 const templatesKey = Symbol("templates");
-const confirmKey = Symbol("unconfirmed");
-/** References in results (by the task's number) and in items (`itemKey`), held until the caller has confirmed them. */
-type Unconfirmed = Map<number | string, ObjectEntry[]>;
 
 export class Executor {
   private readonly queue = new Deque<Execution>();
@@ -125,8 +123,6 @@ export class Executor {
   private exiting = false;
   private actor: ActorSpec | undefined;
   private became: { readonly key: string; readonly reply: Promise<BecomeActorReply> } | undefined;
-  /** Tasks whose returned references the caller has not taken over yet. */
-  private unconfirmed = 0;
   /** Who pushed something. */
   private readonly pushers = new Set<Session>();
   /** One of them was lost, perhaps with answers on their way. */
@@ -139,6 +135,7 @@ export class Executor {
     private readonly references: ReferenceTable,
     private readonly fetcher: ObjectFetcher,
     private readonly registrar: Registrar,
+    private readonly handovers: Handovers,
     private readonly clock: Clock,
     private readonly logger: Logger,
     private readonly host: ExecutorHost,
@@ -289,7 +286,10 @@ export class Executor {
     } else if (done.outcome === TaskOutcome.ERROR) done.error = errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer });
     const held: ObjectEntry[] = [];
     for (let i = 0; i < returns.length; i++) done.returns.push(this.returnOf(returns[i] as ReturnValue, held));
-    if (held.length > 0) this.holdUntilConfirmed(session, push.number, done, held);
+    if (held.length > 0 && !isOver(session)) {
+      done.needsConfirmation = true;
+      this.handovers.hold(session, push.number, held);
+    }
     template.calls++;
     const leaving = outcome === outcomes.exitActor || (template.wire.maxCalls > 0 && template.calls >= template.wire.maxCalls);
     const settled = this.registrar.settled();
@@ -309,18 +309,18 @@ export class Executor {
     const execution = this.executions.get(execId);
     const { session, push, stream } = execution ?? {};
     if (execution === undefined || session === undefined || push === undefined || stream === undefined) return false;
-    if (stream.broken !== undefined || session.state === "lost" || session.state === "closed") return false;
+    if (stream.broken !== undefined || isOver(session)) return false;
     const held: ObjectEntry[] = [];
     const item = this.returnOf(value, held);
     const { number, attempt } = push;
     const key = itemKey(number, attempt, index);
-    if (held.length > 0) this.holdAs(session, key, held);
+    if (held.length > 0) this.handovers.hold(session, key, held);
     try {
       session.client(CallerService).itemsMade({ items: [{ number, attempt, index, item }] });
     } catch (error) {
       // Its caller has not taken what was sent before: nothing may be left out (E5), so another attempt goes on from what it has.
       stream.broken = errorInfoOf(error);
-      this.confirmed(session, key);
+      this.handovers.confirmed(session, key);
       this.user.cancelExec(execId);
       return false;
     }
@@ -336,7 +336,7 @@ export class Executor {
 
   streamProgress(session: Session, message: StreamProgress): void {
     const { number, attempt, consumed } = message;
-    for (const index of message.confirmed) this.confirmed(session, itemKey(number, attempt, index));
+    for (const index of message.confirmed) this.handovers.confirmed(session, itemKey(number, attempt, index));
     for (const execution of this.executions.values()) {
       const { stream, push } = execution;
       if (stream === undefined || execution.session !== session || push?.number !== number || push.attempt !== attempt) continue;
@@ -380,15 +380,7 @@ export class Executor {
   }
 
   confirm(session: Session, numbers: readonly number[]): void {
-    for (const number of numbers) this.confirmed(session, number);
-  }
-  private confirmed(session: Session, key: number | string): void {
-    const unconfirmed = session.local.get(confirmKey) as Unconfirmed | undefined;
-    const held = unconfirmed?.get(key);
-    if (held === undefined) return;
-    unconfirmed?.delete(key);
-    this.unconfirmed--;
-    for (const entry of held) this.references.unuse(entry);
+    for (const number of numbers) this.handovers.confirmed(session, number);
   }
 
   /** The caller is gone: what it has queued here is dropped; nobody would take the answer. */
@@ -398,8 +390,7 @@ export class Executor {
     for (const execution of [...this.executions.values()]) if (execution.session === session) this.takeBack(execution);
     for (const { id, stream, session: caller } of this.executions.values()) if (stream !== undefined && caller === session) this.user.cancelExec(id); // nobody consumes
     this.callers.delete(session);
-    const unconfirmed = session.local.get(confirmKey) as Unconfirmed | undefined;
-    for (const key of [...(unconfirmed?.keys() ?? [])]) this.confirmed(session, key);
+    this.handovers.lost(session);
     this.handOver();
   }
 
@@ -482,7 +473,7 @@ export class Executor {
 
   /** Its end would lose objects that others use, or are about to. */
   private get isNeeded(): boolean {
-    return this.unconfirmed > 0 || this.references.holdsForOthers();
+    return this.handovers.count > 0 || this.references.holdsForOthers();
   }
 
   /** Exit asked for by the raylet: gracefully means after what is queued. */
@@ -740,26 +731,11 @@ export class Executor {
     const contained: RefInfo[] = [];
     for (const slot of value.contained) {
       const entry = this.host.slotEntry(slot);
-      this.references.use(entry);
       held.push(entry);
       contained.push({ objectId: entry.id, owner: entry.owner ?? this.host.self() });
     }
     if (value.value !== undefined) return { where: { $case: "value", value: value.value as Buffer }, contained };
     return { where: { $case: "stored", value: { size: value.size, nodes: [this.host.node()] } }, contained };
-  }
-
-  private holdUntilConfirmed(session: Session, number: number, done: TaskDone, held: ObjectEntry[]): void {
-    done.needsConfirmation = true;
-    this.holdAs(session, number, held);
-  }
-  private holdAs(session: Session, key: number | string, held: ObjectEntry[]): void {
-    let unconfirmed = session.local.get(confirmKey) as Unconfirmed | undefined;
-    if (unconfirmed === undefined) {
-      unconfirmed = new Map();
-      session.local.set(confirmKey, unconfirmed);
-    }
-    unconfirmed.set(key, held);
-    this.unconfirmed++;
   }
 
   private answer(session: Session, done: TaskDone): void {
@@ -801,6 +777,9 @@ export class Executor {
 }
 
 const itemKey = (number: number, attempt: number, index: number): string => `${number}.${attempt}.${index}`;
+
+/** Nobody takes what is said there, or confirms it. */
+const isOver = ({ state }: Session): boolean => state === "lost" || state === "closed";
 
 /** Its generator pauses here, as the user's thread judges too. */
 function isFull({ template }: Execution, { made, consumed }: Outgoing): boolean {

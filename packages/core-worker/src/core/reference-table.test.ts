@@ -102,6 +102,17 @@ describe("ReferenceTable", () => {
     expect(table.size).toBe(0);
   });
 
+  it("an older borrowing that settles late does not take the later one of the same object out of the table", () => {
+    const { table, returned } = makeTable();
+    const older = table.borrow(idOf(1), owner);
+    table.bind(1, older);
+    table.releaseSlot(1);
+    const later = table.borrow(idOf(1), owner);
+    table.bind(1, later);
+    table.resolve(older, value()); // its owner's answer comes now
+    expect([table.get(idOf(1)), returned]).toEqual([later, [older]]);
+  });
+
   it("keeps an entry that lineage needs after its value was freed", () => {
     const { table, freed } = makeTable();
     const entry = table.own(idOf(1), undefined, 0);

@@ -39,6 +39,7 @@ class Owner {
       adoptContained: () => [],
       progress: (_session, _number, _attempt, consumed) => this.told.push(consumed),
       discard: (objectId) => this.discarded.push(objectId),
+      linger: () => undefined,
       self: () => ({ workerId: "w", nodeId: "n", endpoint: "e" }),
     });
     const template = {

@@ -43,6 +43,8 @@ export interface SubmitterHost extends StreamsHost {
   withdraw(task: TaskEntry): void;
   /** Tell the worker that has it. */
   cancelPushed(task: TaskEntry, force: boolean, recursive: boolean): void;
+  /** What a process that is gone may have passed on: keep it a while (docs/decisions/0008). */
+  linger(entries: readonly ObjectEntry[]): void;
   self(): { workerId: string; nodeId: string; endpoint: string };
 }
 
@@ -176,11 +178,19 @@ export class Submitter {
   /** The worker that had it is gone. `exit`: how, when known. */
   lost(task: TaskEntry, exit: WorkerExit): void {
     if (task.state === "done") return;
-    if (exit.reason === "intended" && exit.exitCode === 0 && !task.cancelled)
+    if (exit.reason === "intended" && exit.exitCode === 0 && !task.cancelled) {
       this.requeue(task); // U3: it had answered all that it began
-    else if (task.cancelled || isUnwanted(task)) this.fail(task, cancelledError(task));
+      return;
+    }
+    this.abandoned(task);
+    if (task.cancelled || isUnwanted(task)) this.fail(task, cancelledError(task));
     else if (this.takeRetry(task)) this.retry(task);
     else this.fail(task, workerCrashed(task.template.options.name, exit, task.attempt + 1));
+  }
+
+  /** The process that has it is gone, or out of reach, and will not say what it keeps of the arguments. */
+  abandoned(task: TaskEntry): void {
+    if (task.state === "pushed") this.host.linger([...task.refs, ...task.held]);
   }
 
   /** Back to its place, no attempt spent. */
