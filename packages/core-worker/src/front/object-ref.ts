@@ -38,6 +38,7 @@ export class ObjectRef<T> {
   /** @internal */ cached: CachedValue | undefined = undefined;
   /** @internal Ready, and brought to this node: a wait need not ask. */ known = false;
   /** @internal The last wait that it was passed to: cheaper than a set of a thousand references in every wait. */ waitedIn = 0;
+  private reads = 0;
   private readonly host: RefHost;
   private id: string | undefined;
   private released = false;
@@ -59,13 +60,21 @@ export class ObjectRef<T> {
     return this.id;
   }
 
-  /** Lets go of the object now. Using the reference afterwards throws. Idempotent. */
+  /** Lets go of the object now; a `get` that is under way still gets it. Using the reference afterwards throws. Idempotent. */
   release(): void {
     if (this.released) return;
     this.released = true;
     this.host.untrack(this);
     this.cached = undefined;
-    this.host.releaseSlot(this.slot);
+    if (this.reads === 0) this.host.releaseSlot(this.slot);
+  }
+  /** @internal A get begins. Until it ends the object stays, and so do those whose references are in its value: nobody else may hold them yet. */
+  beginRead(): void {
+    this.reads++;
+  }
+  /** @internal */
+  endRead(): void {
+    if (--this.reads === 0 && this.released) this.host.releaseSlot(this.slot);
   }
   get isReleased(): boolean {
     return this.released;

@@ -8,6 +8,7 @@
 //   R1. a request ends once: by its answer, by giving up, or with the cluster.
 //   R2. the process stays alive while something is awaited, and not because tray is connected.
 //   R3. a pinned place that comes for a get which was given up is unpinned.
+//   R4. what a get reads is held until it has been read, also when its reference is released meanwhile.
 import { type Deferred, deferred, type TrayError } from "@tray/common";
 import type { ThreadChannel } from "../thread/channel.js";
 import type { ToCore } from "../thread/to-core.js";
@@ -100,6 +101,7 @@ export class OpenRequests {
       },
     };
     this.gets.set(id, request);
+    for (const ref of asked) ref.beginRead(); // R4
     this.nowWaiting();
     this.core.get(id, inTask, slots);
     return () => {
@@ -187,6 +189,7 @@ export class OpenRequests {
     request.settled = true;
     if (this.gets.delete(id)) this.noLongerWaiting();
     if (forget && !this.closed) this.core.forget(id);
+    for (const ref of request.refs) ref.endRead(); // R4
   }
 
   private errorFromJson(json: string): TrayError {
