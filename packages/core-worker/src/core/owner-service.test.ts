@@ -155,7 +155,9 @@ describe("Borrowers", () => {
       owner.references.resolve(owner.entry, value);
       await owner.add(owner.client("giver"));
       owner.references.releaseSlot(1);
-      for (let i = 0; i < 2; i++) what === "worker" ? owner.borrowers.workerDied("giver") : owner.borrowers.nodeDied("n1");
+      const die = (): void => (what === "worker" ? owner.borrowers.workerDied("giver") : owner.borrowers.nodeDied("n1"));
+      die();
+      die();
       await owner.clock.advance(graceMs - 100);
       expect(await owner.add(owner.client("taker"), "n2")).toEqual({ gone: [] });
       await owner.clock.advance(graceMs);

@@ -113,6 +113,26 @@ describe("Registrar", () => {
     expect(heard.at(-1)).toBe("add 1");
   });
 
+  it("B3: a removal arrives though the owner was out of reach for longer than a session lives; one to an owner that is gone is given up", async () => {
+    const { net, clock, heard, take } = await setup();
+    const { drop } = take();
+    await clock.runUntilIdle();
+    net.network.partition("borrower", "owner");
+    net.network.breakLinks("borrower", "owner");
+    drop();
+    await clock.advance(30_000);
+    expect(heard).toEqual(["add 1"]);
+    net.network.heal();
+    await clock.runUntil(() => heard.length > 1);
+    expect(heard).toEqual(["add 1", "remove 1"]);
+    const again = take();
+    await clock.advance(10_000);
+    net.network.crash("owner");
+    again.drop();
+    await clock.runUntilIdle();
+    expect(net.network.linkCount).toBe(0);
+  });
+
   it("an object that its owner had freed fails here; one whose owner is gone is settled, and said to be lost when it is used", async () => {
     const lost = await setup([id]);
     const { entry } = lost.take();

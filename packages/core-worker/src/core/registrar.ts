@@ -6,12 +6,17 @@
 // Invariants
 //   B1. whoever gave us a reference is told that we are done with the message it came in only after `settled()`: then the owner knows us.
 //   B2. additions and removals for one owner take effect in order: a removal waits for the additions before it, which may be repeated.
+//   B3. a removal is repeated when its session ended before it had arrived: an owner that lives on, out of reach for a while, would keep the object.
 import type { Clock } from "@tray/common";
 import { type NodeAddress, OwnerService } from "@tray/protocol";
 import { errorInfo } from "./failures.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { Peers } from "./peers.js";
 import type { ReferenceTable } from "./reference-table.js";
+
+const againAfterMs = 1_000;
+/** An owner that is gone refuses at once; one that is cut off is tried for as long as its session lives, each time. */
+const removalsMax = 10;
 
 export class Registrar {
   private readonly adding = new Map<string, ObjectEntry[]>();
@@ -64,10 +69,19 @@ export class Registrar {
     this.removing.clear();
   }
 
-  /** What was taken up again meanwhile stays. */
-  private remove(endpoint: string, objectIds: readonly string[]): void {
+  /** What was taken up again meanwhile stays. B3 */
+  private remove(endpoint: string, objectIds: readonly string[], attempt = 1): void {
     const returned = objectIds.filter((id) => this.references().get(id)?.registered !== true);
-    if (returned.length > 0) this.peers.worker(endpoint).client(OwnerService).removeBorrower({ objectIds: returned });
+    if (returned.length === 0) return;
+    this.tell(endpoint, returned).catch(() => {
+      if (attempt < removalsMax) this.clock.after(againAfterMs, () => this.remove(endpoint, returned, attempt + 1));
+    });
+  }
+
+  private async tell(endpoint: string, objectIds: string[]): Promise<void> {
+    const session = this.peers.worker(endpoint);
+    session.client(OwnerService).removeBorrower({ objectIds });
+    await session.delivered();
   }
 
   private add(endpoint: string, entries: ObjectEntry[]): void {
