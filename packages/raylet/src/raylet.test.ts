@@ -342,6 +342,27 @@ describe("objects", () => {
     await until(() => a.raylet.objects.usedBytes === 0 && b.raylet.objects.usedBytes === 0);
   });
 
+  it("a deletion told twice, or of what was never there, changes nothing; the object may be made again", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    const raylet = owner.to(a.address);
+    const make = async (): Promise<void> => {
+      const { offset } = await world.clock.complete(raylet.createObject({ objectId, size: 9000, owner: addressOf(owner, a) }));
+      a.arena.write(offset, 9000).fill(7);
+      await world.clock.complete(raylet.sealObject({ objectId, abort: false }));
+    };
+    raylet.deleteObjects({ objectIds: [objectId] });
+    for (let i = 0; i < 2; i++) {
+      await make();
+      expect(a.raylet.objects.usedBytes).toBe(12_288);
+      raylet.deleteObjects({ objectIds: [objectId, objectId] });
+      raylet.deleteObjects({ objectIds: [objectId] });
+      await until(() => a.raylet.objects.usedBytes === 0);
+    }
+    await world.clock.advance(100);
+    expect(a.raylet.objects.usage()).toMatchObject({ objects: 0, pinnedBytes: 0 });
+  });
+
   it("says which locations did not have it", async () => {
     const a = await nodeOf("a", 1);
     const owner = new FakeOwner(world, "o");
