@@ -196,7 +196,55 @@ class World {
   }
 }
 
+/** Loses what is told it to, while it is told to. */
+class Loss extends FaultPlan {
+  lose: "request" | "reply" | undefined;
+  constructor() {
+    super(new Map());
+  }
+  override draw(): ReturnType<FaultPlan["draw"]> {
+    return this.lose === undefined ? undefined : { lose: this.lose, delayMs: 0 };
+  }
+}
+
 describe("reference counting among processes", () => {
+  it.each(["request", "reply"] as const)(
+    "double borrowing: the object outlives its givers though every registration's %s is lost for a while",
+    async (lose) => {
+      const net = new TestNetwork();
+      const { clock } = net;
+      const post = new Post(clock, new SeededRandom(1), 1);
+      const losses = [new Loss(), new Loss()] as const;
+      const owner = new Holder(net, "a0", graceMs);
+      const [giver, taker] = [new Holder(net, "b0", graceMs, losses[0]), new Holder(net, "c0", graceMs, losses[1])];
+      const id = owner.put([owner.put([])]);
+      const freed = (): boolean => owner.references.get(id) === undefined;
+      for (const loss of losses) loss.lose = lose;
+      owner.pass(id, giver, 1, post.send);
+      for (const held of [...owner.handles.keys()]) owner.drop(held);
+      await clock.runUntil(() => giver.handles.has(id));
+      giver.pass(id, taker, 1, post.send);
+      giver.drop(id);
+      await clock.runUntil(() => taker.handles.has(id));
+      expect([freed(), owner.handovers.count, giver.handovers.count]).toEqual([false, 1, 1]); // neither has been confirmed
+      giver.kill();
+      owner.handovers.lost(giver);
+      owner.borrowers.workerDied("b0");
+      await clock.advance(graceMs - 500);
+      expect(freed()).toBe(false);
+      losses[1].lose = undefined;
+      await clock.advance(4 * graceMs);
+      expect(freed()).toBe(false);
+      expect(await clock.complete(taker.open(id))).toBe("opened");
+      for (const held of [...taker.handles.keys()]) taker.drop(held);
+      await clock.advance(graceMs);
+      expect([owner, taker].map(({ references, handovers }) => [references.size, handovers.count])).toEqual([
+        [0, 0],
+        [0, 0],
+      ]);
+    },
+  );
+
   it("an object in use is never freed, one out of use is always freed, everywhere", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(op, { minLength: 50, maxLength: 150, size: "max" }), fc.nat(), faults, async (ops, seed, how) => {
@@ -213,7 +261,7 @@ describe("reference counting among processes", () => {
         world.checkOutOfUse();
         for (const holder of world.holders) expect(holder.references.size).toBe(0);
       }),
-      { numRuns: Number(process.env["TRAY_PROPERTY_RUNS"] ?? 60) },
+      { numRuns: Number(process.env["TRAY_PROPERTY_RUNS"] ?? 100) },
     );
   }, 120_000);
 });
