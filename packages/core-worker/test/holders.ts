@@ -2,7 +2,7 @@
 // sessions; values are lists of references. The messages that carry references are the test's own: what gives one away and what takes it has many forms
 // (arguments, results, items), and all of them come down to hold, adopt, settle, confirm.
 import { type Clock, invariant, type SeededRandom, silentLogger, type Timer } from "@tray/common";
-import { type Address, objectIdOf, OwnerService, type NodeAddress } from "@tray/protocol";
+import { type Address, objectIdOf, ObjectPurpose, OwnerService, type NodeAddress } from "@tray/protocol";
 import type { Endpoint, FaultPlan } from "@tray/rpc";
 import { Borrowers } from "../src/core/borrowers.js";
 import { Handovers } from "../src/core/handovers.js";
@@ -110,7 +110,7 @@ export class Holder {
   async open(id: string): Promise<"opened" | "failed"> {
     const entry = this.entry(id);
     this.references.use(entry); // a get holds what it reads until it has read it
-    const located = await this.fetcher.locate(entry);
+    const located = await this.fetcher.locate(entry, ObjectPurpose.GET);
     if (!this.alive) return "failed";
     if (located.kind === "value") for (const ref of JSON.parse(Buffer.from(located.value).toString()) as Ref[]) this.adopt(ref);
     this.references.unuse(entry);
