@@ -6,7 +6,7 @@
 //
 // Invariants
 //   W1. a borrower that is dead is told once as gone, and never counts again: not by a registration that was still under way when it died.
-//   W3. it is told `graceMs` after its death: processes that it passed a reference on to may still be telling us (docs/decisions/0008).
+//   W3. it is told `graceMs` after its death: processes that it passed a reference on to may still be telling us (docs/decisions/0009).
 //   W2. a death whose publication was missed, since the GCS was away, is found out by asking the borrower's node.
 import { type Clock, isTrayError, type Logger, messageOf } from "@tray/common";
 import type { Client, NodeAddress, RayletService } from "@tray/protocol";

@@ -84,7 +84,7 @@ export interface CoreWorkerOptions {
 }
 
 const giveUpMs = 10_000;
-/** What a dead process held is kept so long (docs/decisions/0008). Until the cluster's configuration is known: its default. */
+/** What a dead process held is kept so long (docs/decisions/0009). Until the cluster's configuration is known: its default. */
 const defaultGraceMs = 5_000;
 const handleSuffix = "f".repeat(16);
 

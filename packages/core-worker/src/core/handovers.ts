@@ -7,7 +7,7 @@
 // Invariants
 //   H1. what was passed on is held until its taker has confirmed it, or is gone.
 //   H2. what was held for a process that is gone is held for `graceMs` more: it may have passed it on, and its takers may still be telling the owner
-//       (docs/decisions/0008).
+//       (docs/decisions/0009).
 import type { Clock } from "@tray/common";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ReferenceTable } from "./reference-table.js";

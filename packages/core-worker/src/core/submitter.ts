@@ -43,7 +43,7 @@ export interface SubmitterHost extends StreamsHost {
   withdraw(task: TaskEntry): void;
   /** Tell the worker that has it. */
   cancelPushed(task: TaskEntry, force: boolean, recursive: boolean): void;
-  /** What a process that is gone may have passed on: keep it a while (docs/decisions/0008). */
+  /** What a process that is gone may have passed on: keep it a while (docs/decisions/0009). */
   linger(entries: readonly ObjectEntry[]): void;
   self(): { workerId: string; nodeId: string; endpoint: string };
 }
