@@ -132,6 +132,7 @@ export class CoreWorker implements ToCore {
         freed: (entry, state) => this.freed(entry, state),
         returned: (entry) => this.returned(entry),
         lineageEnded: (task) => this.submitter.forget(task),
+        lineageValues: (deltaBytes) => this.submitter.lineage.values(deltaBytes),
         streamDropped: (task, stream) => this.submitter.streamDropped(task, stream),
       },
       () => clock.now(),
@@ -202,6 +203,7 @@ export class CoreWorker implements ToCore {
     this.leases.setLimits({ depthMax: config.maxTasksInFlightPerWorker, shortTaskMs: config.shortTaskThreshold, lingerMs: config.leaseIdleTimeout });
     this.submitter.reconstructs = config.enableObjectReconstruction;
     this.graceMs = config.healthCheckTimeout;
+    this.submitter.lineage.limitBytes = config.maxLineageBytes;
   }
 
   /** Ends what this process holds elsewhere. The endpoint is its creator's to close. */

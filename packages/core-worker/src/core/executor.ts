@@ -62,7 +62,7 @@ interface Execution {
   /** The task's time limit, running. */
   limit?: Timer;
   stream: Outgoing | undefined;
-  /** An argument is lost and being made again. */
+  /** An argument has yet to be made, or to be made again. */
   lacking: boolean;
 }
 
@@ -119,9 +119,12 @@ export class Executor {
   private answering = false;
   private blockedGets = 0;
   private lacking = 0;
-  private toldBlocked = "";
+  /** The lease whose CPU was given back; "" = that of an actor under construction. */
+  private toldBlocked: string | undefined;
   private exiting = false;
   private actor: ActorSpec | undefined;
+  /** Its constructor has not begun. */
+  private constructing = false;
   private became: { readonly key: string; readonly reply: Promise<BecomeActorReply> } | undefined;
   /** Who pushed something. */
   private readonly pushers = new Set<Session>();
@@ -199,6 +202,7 @@ export class Executor {
 
   private construct(spec: ActorSpec, incarnation: number): Promise<BecomeActorReply> {
     this.actor = spec;
+    this.constructing = true;
     this.host.joinJob({ jobId: spec.jobId, namespace: spec.namespace, workingDir: spec.workingDir });
     this.host.activity(spec.className);
     return new Promise((resolve) => {
@@ -218,6 +222,7 @@ export class Executor {
       };
       this.executions.set(execution.id, execution);
       void this.prepare(execution, spec.jobId, [spec.functionId], spec.refs).then(() => {
+        this.constructing = false;
         if (execution.failed !== undefined) {
           this.executions.delete(execution.id);
           resolve({ error: execution.failed });
@@ -399,34 +404,36 @@ export class Executor {
     this.blockedGets++;
     if (this.blockedGets > 1 || this.actor !== undefined) return;
     this.clock.after(blockedAfterMs, () => {
-      if (this.blockedGets === 0 || this.toldBlocked !== "" || this.handed === 0) return;
+      if (this.blockedGets === 0 || this.toldBlocked !== undefined || this.handed === 0) return;
       this.toldBlocked = this.lastLease;
       this.host.blocked(this.toldBlocked, true);
       this.giveBack(() => true); // they would wait behind a task that waits, perhaps for them
     });
   }
   private get isBlocked(): boolean {
-    return this.blockedGets > 0 && this.toldBlocked !== "";
+    return this.blockedGets > 0 && this.toldBlocked !== undefined;
   }
   blockedEnd(): void {
     this.blockedGets--;
-    if (this.blockedGets > 0 || this.toldBlocked === "") return;
+    if (this.blockedGets > 0 || this.toldBlocked === undefined) return;
     this.host.blocked(this.toldBlocked, false);
-    this.toldBlocked = "";
+    this.toldBlocked = undefined;
   }
 
   /**
-   * While nothing runs here and a task waits for an argument that is being made again, the lease's CPU goes back:
-   * the task that makes it may need this very CPU.
+   * While nothing runs here and a task, or the constructor of an actor, waits for an argument that somebody makes, the lease's CPU goes back:
+   * who makes it may need this very CPU.
    */
   private considerStarved(): void {
-    const starved = this.lacking > 0 && this.handed === 0 && this.actor === undefined;
-    if (starved && this.toldBlocked === "" && this.lastLease !== "") {
-      this.toldBlocked = this.lastLease;
-      this.host.blocked(this.toldBlocked, true);
-    } else if (!starved && this.blockedGets === 0 && this.toldBlocked !== "") {
+    const starved = this.lacking > 0 && this.handed === 0;
+    if (starved && this.toldBlocked === undefined) {
+      const lease = this.actor === undefined ? this.lastLease : "";
+      if (this.actor === undefined ? lease === "" : !this.constructing) return;
+      this.toldBlocked = lease;
+      this.host.blocked(lease, true);
+    } else if (!starved && this.blockedGets === 0 && this.toldBlocked !== undefined) {
       this.host.blocked(this.toldBlocked, false);
-      this.toldBlocked = "";
+      this.toldBlocked = undefined;
     }
   }
   private lacks(execution: Execution, lacking: boolean): void {
@@ -520,9 +527,11 @@ export class Executor {
     }
     if (entries.length === 0) return located;
     const fetched = await this.fetcher.locateAll(entries, ObjectPurpose.ARGUMENT, () => {
-      if (!this.executions.has(execution.id)) return;
-      this.lacks(execution, true);
-      this.considerStarved();
+      this.clock.after(blockedAfterMs, () => {
+        if (entries.every((entry) => entry.ready) || execution.state !== "resolving" || !this.executions.has(execution.id)) return;
+        this.lacks(execution, true);
+        this.considerStarved();
+      });
     });
     if (fetched.length < entries.length) return fetched;
     for (const [i, place] of places.entries()) located[place] = fetched[i] as Located;
@@ -640,7 +649,7 @@ export class Executor {
 
   private handOver(): void {
     this.handReady();
-    if (this.lacking > 0 || this.toldBlocked !== "") this.considerStarved();
+    if (this.lacking > 0 || this.toldBlocked !== undefined) this.considerStarved();
   }
 
   private handReady(): void {

@@ -9,7 +9,7 @@ export type ObjectState =
   | { readonly kind: "value"; readonly value: Uint8Array }
   | { readonly kind: "stored"; readonly size: number; readonly nodes: NodeAddress[] }
   | { readonly kind: "failed"; readonly error: ErrorInfo }
-  /** The count reached zero; only the lineage keeps the entry. */
+  /** The count reached zero and the value is gone; only the lineage keeps the entry. */
   | { readonly kind: "freed" };
 
 export type ReadyState = Exclude<ObjectState, { kind: "pending" } | { kind: "freed" }>;
@@ -28,8 +28,10 @@ export class ObjectEntry {
   uses = 0;
   /** Objects owned here whose value contains it. */
   containers = 0;
-  /** Retained tasks that would need it to run again: keeps the entry, not the value. */
+  /** Retained tasks that would need it to run again: keeps the entry, and a value that lies in this process; not one in a store. */
   lineage = 0;
+  /** Nothing but lineage keeps its value, of which the bytes count as lineage (owned objects). */
+  spare = false;
   /** Other processes that hold it (owned objects). */
   borrowers: Set<string> | undefined;
   /** References inside the value, held as long as it (owned objects). */

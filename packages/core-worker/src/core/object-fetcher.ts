@@ -95,22 +95,26 @@ export class ObjectFetcher {
     return state.kind === "stored" ? state.nodes.some(({ nodeId }) => nodeId === this.host.node().nodeId) : entry.ready;
   }
 
-  /** Resolves with where the value can be read here; a stored one is pinned. Never rejects. `onLost`: no copy was found, it has to be made again. */
-  async locate(entry: ObjectEntry, purpose: ObjectPurpose, onLost?: () => void): Promise<Located> {
-    return (await this.locateAll([entry], purpose, onLost))[0] as Located;
+  /** Resolves with where the value can be read here; a stored one is pinned. Never rejects. `onAbsent`: it has yet to be made, for the first time or again. */
+  async locate(entry: ObjectEntry, purpose: ObjectPurpose, onAbsent?: () => void): Promise<Located> {
+    return (await this.locateAll([entry], purpose, onAbsent))[0] as Located;
   }
 
   /**
    * As locate(), for objects that are needed together: the node makes room for all of them or for none.
    * When one has failed, that is known at once, and what others are located as is not complete.
    */
-  async locateAll(entries: readonly ObjectEntry[], purpose: ObjectPurpose, onLost?: () => void): Promise<Located[]> {
+  async locateAll(entries: readonly ObjectEntry[], purpose: ObjectPurpose, onAbsent?: () => void): Promise<Located[]> {
     const located: Located[] = [];
     let open = entries.map((entry, index) => ({ entry, index }));
     for (const entry of entries) this.references.use(entry);
     try {
       while (open.length > 0) {
-        if (!open.every(({ entry }) => entry.ready)) await Promise.all(open.map(({ entry }) => this.ready(entry)));
+        if (!open.every(({ entry }) => entry.ready)) {
+          const ready = Promise.all(open.map(({ entry }) => this.ready(entry)));
+          onAbsent?.();
+          await ready;
+        }
         const stored: { readonly entry: ObjectEntry; readonly index: number }[] = [];
         for (const one of open) {
           const now = this.locateNow(one.entry);
@@ -127,7 +131,6 @@ export class ObjectFetcher {
           if (where !== undefined) located[index] = where;
           return where === undefined;
         });
-        if (open.length > 0) onLost?.();
       }
     } finally {
       for (const entry of entries) this.references.unuse(entry);

@@ -6,14 +6,21 @@ import { ReferenceTable } from "./reference-table.js";
 const owner = { workerId: "b".repeat(32), nodeId: "c".repeat(32), endpoint: "127.0.0.1:1" };
 const idOf = (n: number): string => objectIdOf(`${"0".repeat(30)}${n.toString(16).padStart(2, "0")}`, 1);
 
-function makeTable(): { table: ReferenceTable; freed: ObjectEntry[]; returned: ObjectEntry[] } {
+function makeTable(): { table: ReferenceTable; freed: ObjectEntry[]; returned: ObjectEntry[]; spare: number[] } {
+  const spare: number[] = [];
   const freed: ObjectEntry[] = [];
   const returned: ObjectEntry[] = [];
   const table = new ReferenceTable(
-    { freed: (entry) => freed.push(entry), returned: (entry) => returned.push(entry), lineageEnded: () => undefined, streamDropped: () => undefined },
+    {
+      freed: (entry) => freed.push(entry),
+      returned: (entry) => returned.push(entry),
+      lineageEnded: () => undefined,
+      lineageValues: (deltaBytes) => spare.push(deltaBytes),
+      streamDropped: () => undefined,
+    },
     () => 0,
   );
-  return { table, freed, returned };
+  return { table, freed, returned, spare };
 }
 
 const value = (): { kind: "value"; value: Uint8Array } => ({ kind: "value", value: new Uint8Array(1) });

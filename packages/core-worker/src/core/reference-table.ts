@@ -6,9 +6,11 @@
 //
 // Invariants
 //   T1. an owned object's value is freed exactly when handles, uses, containers and borrowers are all zero: never before, and then at once.
+//       A value in this process is part of the lineage that needs it, as if it had been written into the task: it stays as long as that, and counts there.
 //   T2. an entry stays in the table while it is in use or lineage needs it, and no longer.
 //   T3. dropping a container releases what it contains, after its own value is freed.
-import { invariant } from "@tray/common";
+//   T4. one thing's end may be the end of a chain of any length, and one object's failure that of all that wait for it: loops, not recursion.
+import { Deque, invariant } from "@tray/common";
 import { type Address, indexOfObject, numberOfObject } from "@tray/protocol";
 import { freedState, ObjectEntry, pendingState, type ReadyListener, type ReadyState } from "./object-entry.js";
 import type { ItemStream } from "./item-stream.js";
@@ -21,6 +23,8 @@ export interface ReferenceHost {
   returned(entry: ObjectEntry): void;
   /** No result of the task can be asked for again: its arguments need no lineage. */
   lineageEnded(task: TaskEntry): void;
+  /** T1: bytes of values that nothing but lineage keeps, more or fewer. */
+  lineageValues(deltaBytes: number): void;
   /** The last handle of a streaming task's consumer is gone. */
   streamDropped(task: TaskEntry, stream: ItemStream): void;
 }
@@ -31,6 +35,11 @@ export class ReferenceTable {
   private readonly byNumber = new Map<number, ObjectEntry>();
   /** Index = slot; slots are small integers given out by the user's thread and reused by it. */
   private readonly slots: (ObjectEntry | undefined)[] = [];
+  /** T4: to be settled, and to be told that they are ready, by the call that is at it. */
+  private readonly unsettled: ObjectEntry[] = [];
+  private isSettling = false;
+  private readonly untold = new Deque<{ readonly entry: ObjectEntry; readonly listeners: ReadyListener[] }>();
+  private isTelling = false;
 
   constructor(
     private readonly host: ReferenceHost,
@@ -137,11 +146,25 @@ export class ReferenceTable {
       for (const inner of entry.contained) inner.containers++;
     }
     const { listeners } = entry;
-    if (listeners !== undefined) {
-      entry.listeners = undefined;
-      for (const listener of listeners) listener(entry);
+    if (listeners === undefined) {
+      this.settle(entry);
+      return;
     }
-    if (!entry.inUse) this.settle(entry);
+    entry.listeners = undefined;
+    this.untold.push({ entry, listeners });
+    if (!this.isTelling) this.tell(); // T4
+  }
+
+  private tell(): void {
+    this.isTelling = true;
+    try {
+      for (let next = this.untold.shift(); next !== undefined; next = this.untold.shift()) {
+        for (const listener of next.listeners) listener(next.entry);
+        this.settle(next.entry);
+      }
+    } finally {
+      this.isTelling = false;
+    }
   }
 
   /** The value is gone and is being made again. */
@@ -174,6 +197,18 @@ export class ReferenceTable {
   /** Frees what nothing holds (T1, T2). Safe to call at any time. */
   settle(entry: ObjectEntry): void {
     if (entry.inUse) return;
+    this.unsettled.push(entry);
+    if (this.isSettling) return; // T4
+    this.isSettling = true;
+    try {
+      for (let next = this.unsettled.pop(); next !== undefined; next = this.unsettled.pop()) this.settleOne(next);
+    } finally {
+      this.isSettling = false;
+    }
+  }
+
+  private settleOne(entry: ObjectEntry): void {
+    if (entry.inUse) return;
     if (entry.owner !== undefined) {
       // A later borrowing of the same object is another entry: it is not this one's to remove.
       if (this.entries.get(entry.id) !== entry) return;
@@ -185,8 +220,16 @@ export class ReferenceTable {
       // The task still runs; its result is dropped when it comes (resolve settles again).
       return;
     }
+    if (entry.lineage > 0 && (entry.state.kind === "value" || entry.state.kind === "failed")) {
+      if (entry.spare) return;
+      entry.spare = true;
+      this.host.lineageValues(spareBytesOf(entry));
+      return;
+    }
     if (entry.state.kind !== "freed") {
       const before = entry.state;
+      if (entry.spare) this.host.lineageValues(-spareBytesOf(entry));
+      entry.spare = false;
       entry.state = freedState;
       this.host.freed(entry, before);
       this.dropContained(entry); // T3
@@ -198,7 +241,12 @@ export class ReferenceTable {
     if (task !== undefined && entry.index === 0) this.byNumber.delete(task.number);
     else this.entries.delete(entry.id);
     task?.stream?.live.delete(entry);
-    if (task !== undefined && task.isLineage && task.returns.every((r) => r.removed) && (task.stream === undefined || task.stream.live.size === 0))
+    if (
+      task !== undefined &&
+      task.lineage === "kept" &&
+      task.returns.every((r) => r.removed) &&
+      (task.stream === undefined || task.stream.live.size === 0)
+    )
       this.host.lineageEnded(task);
   }
 
@@ -212,3 +260,5 @@ export class ReferenceTable {
     }
   }
 }
+
+const spareBytesOf = ({ state }: ObjectEntry): number => (state.kind === "value" ? state.value.length : 0);

@@ -22,6 +22,7 @@ class Owner {
       freed: (entry) => this.freed.push(entry.id),
       returned: () => undefined,
       lineageEnded: (task) => this.submitter.forget(task),
+      lineageValues: (deltaBytes) => this.submitter.lineage.values(deltaBytes),
       streamDropped: (task, stream) => this.submitter.streamDropped(task, stream),
     },
     () => 0,

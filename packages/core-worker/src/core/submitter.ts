@@ -7,6 +7,7 @@
 // Invariants
 //   U1. a task ends once: the first final answer counts, an answer of a stale attempt is dropped.
 //   U2. arguments are held from submission until the end; then only for lineage, and only while a stored result may be lost.
+//   U4. what was read of an object stays what it is: a task that runs again replaces what is lost, and nothing else that it returned.
 //   U3. a system failure costs a retry only if the task may have started; tasks given back unstarted cost nothing.
 import type { Logger } from "@tray/common";
 import {
@@ -19,6 +20,7 @@ import {
   type TaskDone,
   TaskOutcome,
   type TaskPush,
+  type TaskReturn,
   type WorkerExit,
   indexOfObject,
   numberOfObject,
@@ -27,7 +29,9 @@ import {
 import type { Session } from "@tray/rpc";
 import { errorInfo, workerCrashed } from "./failures.js";
 import type { ItemStream, Taker } from "./item-stream.js";
+import { Lineage } from "./lineage.js";
 import type { ObjectEntry } from "./object-entry.js";
+import { actorFailed, cancelled, lineageEvicted, madeByPut, notMadeAgain, ofActorStream, retriesSpent, switchedOff } from "./reconstruction.js";
 import type { ReferenceTable } from "./reference-table.js";
 import { itemCountOf, shorter, Streams, type StreamsHost } from "./streams.js";
 import { TaskEntry, type Template } from "./task-entry.js";
@@ -52,10 +56,14 @@ const inlineArgMax = 100 * 1024;
 const nothing: readonly ObjectEntry[] = Object.freeze([]);
 
 export class Submitter {
+  readonly lineage: Lineage;
   private readonly streams: Streams;
   private readonly tasks = new Map<number, TaskEntry>();
   /** Lost objects are made again by running their tasks again. */
   reconstructs = true;
+  /** Lost objects, pending already, of which nothing has been decided yet: they may need others, through any depth. */
+  private readonly missed: { readonly entry: ObjectEntry; readonly released: boolean }[] = [];
+  private isRemaking = false;
 
   constructor(
     private readonly references: ReferenceTable,
@@ -63,6 +71,7 @@ export class Submitter {
     private readonly host: SubmitterHost,
   ) {
     this.streams = new Streams(references, host);
+    this.lineage = new Lineage({ evict: (task) => this.evict(task) });
   }
 
   get pendingCount(): number {
@@ -203,9 +212,13 @@ export class Submitter {
   fail(task: TaskEntry, error: ErrorInfo): void {
     if (task.state === "done") return;
     task.state = "done";
-    for (const entry of task.returns) if (entry.state.kind === "pending") this.references.resolve(entry, { kind: "failed", error });
+    const ofActor = task.remaking && (error.code === "ACTOR_DIED" || error.code === "ACTOR_UNAVAILABLE");
+    for (const entry of task.returns) {
+      if (entry.state.kind !== "pending") continue;
+      this.references.resolve(entry, { kind: "failed", error: ofActor ? notMadeAgain(entry, false, actorFailed(error)) : error });
+    }
     if (task.stream !== undefined) this.streams.ended(task, task.stream, { error });
-    this.end(task, false);
+    this.end(task);
   }
 
   cancel(task: TaskEntry, force: boolean, recursive: boolean): void {
@@ -239,64 +252,74 @@ export class Submitter {
 
   /** Makes a lost object pending again and its task run again, with whatever of its arguments is gone as well. */
   reconstruct(entry: ObjectEntry): void {
+    const released = entry.state.kind === "freed";
+    if (released) this.references.unresolve(entry);
+    this.missed.push({ entry, released });
+    if (this.isRemaking) return;
+    this.isRemaking = true;
+    try {
+      for (let next = this.missed.pop(); next !== undefined; next = this.missed.pop()) this.remake(next.entry, next.released);
+    } finally {
+      this.isRemaking = false;
+    }
+  }
+
+  private remake(entry: ObjectEntry, released: boolean): void {
     const { task } = entry;
-    if (entry.state.kind === "freed") this.references.unresolve(entry);
-    const refuse = (reason: string): void => {
+    const refuse = (why: Parameters<typeof notMadeAgain>[2]): void => {
       task?.stream?.found(entry.index);
-      const error = errorInfo(
-        "OBJECT_RECONSTRUCTION_FAILED",
-        `object ${entry.id} is lost with every node that had a copy, and cannot be made again: ${reason}`,
-        {
-          details: { objectId: entry.id, reason },
-        },
-      );
-      this.references.resolve(entry, { kind: "failed", error });
+      this.references.resolve(entry, { kind: "failed", error: notMadeAgain(entry, released, why) });
     };
-    if (!this.reconstructs) {
-      refuse("enableObjectReconstruction is off");
-      return;
-    }
-    if (task === undefined) {
-      refuse("it was made by put, which leaves no recipe");
-      return;
-    }
+    if (!this.reconstructs) return refuse(switchedOff);
+    if (task === undefined) return refuse(madeByPut);
     if (task.state !== "done" && (task.stream === undefined || entry.index === 0)) return; // already under way
-    if (task.template.options.actorId !== undefined) {
-      refuse("it was returned by an actor method");
-      return;
-    }
+    if (task.template.options.actorId !== undefined && task.stream !== undefined) return refuse(ofActorStream);
     const passed = task.stream?.want(entry.index) === true;
     if (task.state !== "done") {
       // Its consumer may wait for this very item, and it for its consumer: it begins again now.
       if (passed && task.state === "pushed") this.host.cancelPushed(task, false, false);
       return;
     }
-    if (!task.isLineage) {
-      refuse("its lineage was dropped");
-      return;
-    }
-    if (!this.takeRetry(task)) {
-      refuse(`the retries of task ${task.template.options.name} are spent`);
-      return;
-    }
+    if (task.cancelled) return refuse(cancelled(task));
+    if (task.lineage === "evicted") return refuse(lineageEvicted(task, this.lineage.limitBytes));
+    if (task.lineage === "none" || !this.takeRetry(task)) return refuse(retriesSpent(task));
     this.logger.info("running a task again for a lost object", { task: task.template.options.name, objectId: entry.id });
-    task.isLineage = false;
-    for (const input of [...task.refs, ...task.held]) {
+    task.lineage = "none";
+    task.remaking = true;
+    this.lineage.drop(task);
+    const inputs = [...task.refs, ...task.held];
+    for (const input of inputs) {
       this.references.use(input);
       this.references.unneedForLineage(input);
     }
     task.state = "waiting";
     task.attempt++;
-    for (const input of [...task.refs, ...task.held]) if (input.owner === undefined && input.state.kind === "freed") this.reconstruct(input);
+    for (const input of inputs) if (input.owner === undefined && input.state.kind === "freed") this.reconstruct(input);
     this.begin(task, true);
   }
 
   /** No result of the task can be asked for any more. */
   forget(task: TaskEntry): void {
-    if (!task.isLineage) return; // it ends just now, with nobody waiting for its results
-    task.isLineage = false;
+    if (task.lineage !== "kept") return; // it ends just now, with nobody waiting for its results
+    this.lineage.drop(task);
+    this.letGo(task, "none");
+  }
+
+  /** Its results may be lost and asked for, but what would make them again takes too much room. */
+  private evict(task: TaskEntry): void {
+    if (this.lineage.evicted === 1)
+      this.logger.warn("lineage is evicted: results of the oldest tasks could not be made again if they were lost", {
+        maxLineageBytes: this.lineage.limitBytes,
+      });
+    this.letGo(task, "evicted");
+  }
+
+  private letGo(task: TaskEntry, lineage: "none" | "evicted"): void {
+    task.lineage = lineage;
     this.tasks.delete(task.number);
-    for (const input of [...task.refs, ...task.held]) this.references.unneedForLineage(input);
+    const inputs = [...task.refs, ...task.held];
+    task.dropArguments();
+    for (const input of inputs) this.references.unneedForLineage(input);
   }
 
   private begin(task: TaskEntry, again: boolean): void {
@@ -332,10 +355,13 @@ export class Submitter {
 
   private succeed(task: TaskEntry, done: TaskDone): void {
     task.state = "done";
-    let stored = false;
     for (let i = 0; i < task.returns.length; i++) {
       const entry = task.returns[i] as ObjectEntry;
       const result = done.returns[i];
+      if (isIntact(entry)) {
+        this.discardTwin(entry, result?.where); // U4
+        continue;
+      }
       if (result === undefined) {
         this.references.resolve(entry, {
           kind: "failed",
@@ -349,11 +375,10 @@ export class Submitter {
       const contained = result.contained.length === 0 ? undefined : this.host.adoptContained(result.contained);
       const { where } = result;
       if (where?.$case === "stored") {
-        stored = true;
         this.references.resolve(entry, { kind: "stored", size: where.value.size, nodes: [...(where.value as ObjectLocations).nodes] }, contained);
       } else this.references.resolve(entry, { kind: "value", value: where?.value ?? Buffer.alloc(0) }, contained);
     }
-    this.end(task, stored);
+    this.end(task);
   }
 
   /** A stream's generator returned. */
@@ -371,19 +396,38 @@ export class Submitter {
     task.state = "done";
     for (const entry of task.returns) if (entry.state.kind === "pending") this.references.resolve(entry, { kind: "value", value: Buffer.alloc(0) });
     this.streams.ended(task, stream, { count });
-    this.end(task, false);
+    this.end(task);
   }
 
-  private end(task: TaskEntry, stored: boolean): void {
-    let keep = stored && task.returns.some((r) => r.inUse);
-    if (task.stream !== undefined) for (const item of task.stream.live) keep ||= item.state.kind === "stored" && item.inUse;
-    if (keep && task.template.options.actorId === undefined) {
-      task.isLineage = true;
-      for (const input of task.refs) this.references.needForLineage(input);
-      for (const input of task.held) this.references.needForLineage(input);
-    } else this.tasks.delete(task.number);
-    for (const input of task.refs) this.references.unuse(input);
-    for (const input of task.held) this.references.unuse(input);
+  /** What a task made again of an object that was not lost. */
+  private discardTwin({ id, state }: ObjectEntry, where: TaskReturn["where"]): void {
+    if (where?.$case !== "stored") return;
+    const mine = state.kind === "stored" ? state.nodes : [];
+    for (const node of where.value.nodes) if (!mine.some((n) => n.nodeId === node.nodeId)) this.host.discard(id, node);
+  }
+
+  private end(task: TaskEntry): void {
+    task.remaking = false;
+    const inputs = [...task.refs, ...task.held];
+    const keep = this.isWorthKeeping(task);
+    if (keep) {
+      task.lineage = "kept";
+      for (const input of inputs) this.references.needForLineage(input);
+    } else {
+      this.tasks.delete(task.number);
+      task.dropArguments();
+    }
+    for (const input of inputs) this.references.unuse(input);
+    if (keep && task.lineage === "kept") this.lineage.keep(task); // last: values that only lineage keeps from now on count
+  }
+
+  /** Some result may be lost, and then it could and would run again. */
+  private isWorthKeeping(task: TaskEntry): boolean {
+    const mayRun = this.reconstructs && task.retriesLeft !== 0 && !task.cancelled;
+    if (!mayRun || (task.template.options.actorId !== undefined && task.stream !== undefined)) return false;
+    if (task.returns.some(mayBeLost)) return true;
+    if (task.stream !== undefined) for (const item of task.stream.live) if (mayBeLost(item)) return true;
+    return false;
   }
 
   /** Takes one retry from the task's budget. False when there is none, or it was cancelled. */
@@ -399,6 +443,13 @@ export class Submitter {
     this.begin(task, true);
   }
 }
+
+/** Its value lies in a store; or was freed, and what was made of it may yet need it. */
+const mayBeLost = ({ state, inUse, lineage }: ObjectEntry): boolean =>
+  (state.kind === "stored" && inUse) || (state.kind === "freed" && lineage > 0);
+
+/** Its value is here, or where it was. */
+const isIntact = ({ state }: ObjectEntry): boolean => state.kind === "value" || (state.kind === "stored" && state.nodes.length > 0);
 
 /** A stream whose consumer is gone, and none of whose items is to be made again. */
 const isUnwanted = ({ stream }: TaskEntry): boolean => stream !== undefined && stream.dropped && stream.wanted.size === 0;

@@ -20,6 +20,12 @@ export class Template {
   ) {}
 }
 
+/** Of a task that ended. none: it will not run again. kept: it would, for a lost result. evicted: it would have, and was let go for want of room. */
+export type TaskLineage = "none" | "kept" | "evicted";
+
+const noBytes = new Uint8Array(0);
+const noEntries: readonly ObjectEntry[] = Object.freeze([]);
+
 /**
  * waiting: for arguments. queued: for a lease (or the actor). pushed: with a worker. done: answered for good.
  * A done task is kept as lineage while one of its results may have to be made again.
@@ -41,19 +47,20 @@ export class TaskEntry {
   returns: ObjectEntry[] = [];
   /** Streaming: its items; `returns` is then one, the end of the stream, which the consumer's handle stands for. */
   readonly stream: ItemStream | undefined;
-  /** It ended, and its arguments are kept in case a result must be made again. */
-  isLineage = false;
+  lineage: TaskLineage = "none";
+  /** It runs again for a result that was lost. */
+  remaking = false;
   /** Actor calls: position in this caller's order for the incarnation it was sent to. */
   sequence = -1;
 
   constructor(
     readonly template: Template,
     readonly number: number,
-    readonly args: Uint8Array,
+    public args: Uint8Array,
     /** Top-level reference arguments, in order. */
-    readonly refs: readonly ObjectEntry[],
+    public refs: readonly ObjectEntry[],
     /** References inside argument values. */
-    readonly held: readonly ObjectEntry[],
+    public held: readonly ObjectEntry[],
     /** The execution in this process that submitted it; 0 = the driver's own code. */
     readonly parent: number,
   ) {
@@ -63,5 +70,12 @@ export class TaskEntry {
 
   get id(): TaskId {
     return taskIdOf(this.template.wire.taskPrefix, this.number);
+  }
+
+  /** It will not run again. Entries of its results may be here for long yet, and it with them. */
+  dropArguments(): void {
+    this.args = noBytes;
+    this.refs = noEntries;
+    this.held = noEntries;
   }
 }
