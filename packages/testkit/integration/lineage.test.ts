@@ -17,20 +17,23 @@ interface Memory {
 let cluster: TestCluster;
 const farNode = { name: "far", cpus: 1, resources: { far: 1 }, objectStore: "64MiB" };
 
-async function killFar(): Promise<void> {
+/** The far node dies; another one takes its place. */
+async function replaceFar(): Promise<void> {
   const { nodeId, pid } = await cluster.node("far");
   killQuietly(pid);
-  await until("the node's death to be known", async () => (await cluster.status()).nodes.some((n) => n.nodeId === nodeId && n.state === "DEAD"));
+  const known = until("the node's death to be known", async () =>
+    (await cluster.status()).nodes.some((n) => n.nodeId === nodeId && n.state === "DEAD"),
+  );
+  await Promise.all([known, cluster.addNode({ ...farNode, ownDataDir: true })]);
 }
 
-/** The far node falls silent, is asked, dies; another one takes its place. */
+/** It falls silent first, and is asked. */
 async function loseFar(driver: Program, times: number): Promise<void> {
   await driver.said(`prepared-${times}`);
   process.kill((await cluster.node("far")).pid, "SIGSTOP");
   writeFileSync(join(cluster.dir, `silent-${times}`), "");
   await driver.said(`asking-${times}`);
-  await killFar();
-  await cluster.addNode({ ...farNode, ownDataDir: true });
+  await replaceFar();
   writeFileSync(join(cluster.dir, `lost-${times}`), "");
 }
 
@@ -78,8 +81,7 @@ describe("with little room for lineage", () => {
     const kept = objects.filter(({ references }) => references.some(({ kind, pid }) => kind === "lineage" && pid === driver.pid));
     expect(kept.length).toBeGreaterThan(0);
     expect(kept.length).toBeLessThan(maxLineageBytes / 500); // of a chain of a hundred
-    await killFar();
-    await cluster.addNode({ ...farNode, ownDataDir: true });
+    await replaceFar();
     writeFileSync(lost, "");
     const evicted = {
       isLost: true,

@@ -363,10 +363,21 @@ export class Executor {
 
   steal(session: Session, message: StealTasks): void {
     const wanted = message.numbers.length === 0 ? undefined : new Set(message.numbers);
-    this.giveBack((e) => e.session === session && (wanted === undefined || wanted.has((e.push as TaskPush).number)));
+    const spared = this.nextToBegin();
+    this.giveBack((e) => e !== spared && e.session === session && (wanted === undefined || wanted.has((e.push as TaskPush).number)));
     // An answer in any case, so that the thief knows that the attempt is over: an empty one.
     if (!this.answers.has(session)) this.answers.set(session, []);
     this.scheduleAnswers();
+  }
+
+  /** What nothing runs before: it is here, elsewhere it would have to be brought. Tasks run in another order than they came when arguments are late. */
+  private nextToBegin(): Execution | undefined {
+    let next: Execution | undefined;
+    for (const execution of this.executions.values()) {
+      if (execution.state === "handed" && Atomics.load(this.claims, execution.id % claimSlots) === claimStates.claimed) return undefined;
+      if (next === undefined || (next.state !== "handed" && execution.state === "handed")) next = execution;
+    }
+    return next;
   }
 
   cancel(session: Session, message: CancelTask): void {

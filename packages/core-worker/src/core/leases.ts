@@ -134,7 +134,7 @@ export class Leases implements LeaseGroupHost {
     session.client(WorkerService).pushTasks({ templates, tasks: tasks.map((task) => submitter.toWire(task, session)), leaseId: lease.id });
   }
   steal(lease: Lease): void {
-    const numbers = [...lease.inflight.keys()].slice(1);
+    const numbers = [...lease.inflight.keys()]; // the worker knows which of them runs
     this.byLease.get(lease.id)?.session?.client(WorkerService).stealTasks({ numbers });
   }
   dial(group: LeaseGroup, lease: Lease): void {

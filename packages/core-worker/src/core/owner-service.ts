@@ -49,7 +49,8 @@ export function ownerService(references: ReferenceTable, borrowers: Borrowers, h
 
 function resolveFor(references: ReferenceTable, host: OwnerServiceHost, objectId: string, missing: readonly string[]): Promise<ResolveReply> {
   const entry = references.get(objectId);
-  if (entry === undefined) {
+  // Freed, and kept for lineage: its owner alone may have it made again. Who asks let go of it once, and has it in the lineage of its own.
+  if (entry === undefined || entry.state.kind === "freed") {
     return Promise.resolve({
       state: { $case: "error", value: errorInfo("OBJECT_LOST", `object ${objectId} is not known to its owner: it was freed`) },
       contained: [],

@@ -6,7 +6,14 @@ import type { ObjectEntry } from "./object-entry.js";
 import type { TaskEntry } from "./task-entry.js";
 
 /** `details.reason` of OBJECT_RECONSTRUCTION_FAILED. */
-export type Refusal = "made by put" | "retries spent" | "lineage evicted" | "actor not restartable" | "made by an actor's stream" | "cancelled" | "switched off";
+export type Refusal =
+  | "made by put"
+  | "retries spent"
+  | "lineage evicted"
+  | "actor not restartable"
+  | "made by an actor's stream"
+  | "cancelled"
+  | "switched off";
 
 interface Refused {
   readonly reason: Refusal;

@@ -120,16 +120,61 @@ describe("ReferenceTable", () => {
     expect([table.get(idOf(1)), returned]).toEqual([later, [older]]);
   });
 
-  it("keeps an entry that lineage needs after its value was freed", () => {
+  it("T2: keeps an entry that lineage needs after its copies in stores were freed", () => {
     const { table, freed } = makeTable();
     const entry = table.own(idOf(1), undefined, 0);
     table.bind(1, entry);
-    table.resolve(entry, value());
+    table.resolve(entry, { kind: "stored", size: 9, nodes: [] });
     table.needForLineage(entry);
     table.releaseSlot(1);
     expect([freed.length, entry.state.kind, table.get(entry.id)]).toEqual([1, "freed", entry]);
     table.unneedForLineage(entry);
     expect([freed.length, table.size]).toEqual([1, 0]);
+  });
+
+  it("T1: keeps a value of this process as long as lineage needs it, with what it contains, and tells its size while nothing else does", () => {
+    const { table, freed, spare } = makeTable();
+    const [inner, outer] = [1, 2].map((n) => table.own(idOf(n), undefined, 0)) as [ObjectEntry, ObjectEntry];
+    table.bind(1, inner);
+    table.resolve(inner, value());
+    table.bind(2, outer);
+    table.resolve(outer, { kind: "value", value: new Uint8Array(30) }, [inner]);
+    table.needForLineage(outer);
+    table.releaseSlot(1);
+    expect(spare).toEqual([]);
+    table.releaseSlot(2);
+    expect([freed, outer.state.kind, spare]).toEqual([[], "value", [30]]);
+    table.bind(3, outer); // somebody found a reference after all
+    table.releaseSlot(3);
+    expect(spare).toEqual([30]);
+    table.unneedForLineage(outer);
+    expect([freed, spare, table.size]).toEqual([[outer, inner], [30, -30], 0]);
+  });
+
+  it("T4: frees containers of containers, and tells those who wait for one another, to any depth", () => {
+    const { table, freed } = makeTable();
+    const depth = 50_000;
+    const id = (n: number): string => objectIdOf(`${"0".repeat(22)}${n.toString(16).padStart(10, "0")}`, 1);
+    const boxes = Array.from({ length: depth }, (_, n) => table.own(id(n), undefined, 0));
+    boxes.forEach((entry, n) => {
+      table.bind(1, entry);
+      table.resolve(entry, value(), n === 0 ? [] : [boxes[n - 1] as ObjectEntry]);
+      if (n + 1 < depth) table.use(entry); // until the next one contains it
+      if (n > 0) table.unuse(boxes[n - 1] as ObjectEntry);
+      table.releaseSlot(1);
+    });
+    expect([freed.length, table.size]).toEqual([depth, 0]);
+
+    const waiting = Array.from({ length: depth }, (_, n) => table.own(id(n), undefined, 0));
+    waiting.forEach((entry, n) => {
+      table.bind(n + 1, entry);
+      table.whenReady(entry, () => {
+        const next = waiting[n + 1];
+        if (next !== undefined) table.resolve(next, value());
+      });
+    });
+    table.resolve(waiting[0] as ObjectEntry, value());
+    expect(waiting.every((entry) => entry.ready)).toBe(true);
   });
 
   it("calls listeners once, in order, and not those that were taken back", () => {

@@ -445,8 +445,7 @@ export class Submitter {
 }
 
 /** Its value lies in a store; or was freed, and what was made of it may yet need it. */
-const mayBeLost = ({ state, inUse, lineage }: ObjectEntry): boolean =>
-  (state.kind === "stored" && inUse) || (state.kind === "freed" && lineage > 0);
+const mayBeLost = ({ state, inUse, lineage }: ObjectEntry): boolean => (state.kind === "stored" && inUse) || (state.kind === "freed" && lineage > 0);
 
 /** Its value is here, or where it was. */
 const isIntact = ({ state }: ObjectEntry): boolean => state.kind === "value" || (state.kind === "stored" && state.nodes.length > 0);

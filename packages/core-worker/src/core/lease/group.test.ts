@@ -162,6 +162,25 @@ describe("LeaseGroup", () => {
     expect(world.demandNow?.wanted).toBe(0);
   });
 
+  it("L2: a task behind one that does not end is given to another worker, though none was asked for when it came", () => {
+    const world = new World(2);
+    const template = templateOf(0.01);
+    world.group.enqueue(task(1, template));
+    world.group.schedule(0);
+    world.serve();
+    world.group.enqueue(task(2, template));
+    world.group.schedule(1);
+    expect(world.pushed.get("lease-1")?.map((t) => t.number)).toEqual([1, 2]);
+    const asked = (): number => (world.demandNow?.wanted ?? 0) - (world.granted - (world.demandNow?.grantsSeen ?? 0));
+    world.group.tick(10);
+    expect(asked()).toBe(0);
+    world.now = 30;
+    world.group.tick(world.now);
+    expect(asked()).toBe(1);
+    world.serve();
+    expect([world.group.leases.size, world.steals]).toEqual([2, ["lease-1"]]);
+  });
+
   it("L3: without work every lease goes back after the linger, and nothing more is asked for", () => {
     const world = new World(3);
     const template = templateOf(5);

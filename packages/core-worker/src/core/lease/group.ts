@@ -7,6 +7,7 @@
 // Invariants
 //   L1. a task is in exactly one place: the queue, or one lease's inflight map.
 //   L2. a task of a millisecond or more is not left behind another on a busy worker while a worker of the group is idle: it is taken back.
+//       Behind a task that does not end, no task is left at all: another worker is asked for, whatever the task was expected to take.
 //   L3. wanted + leases being used never asks for more than there is work for; no work → every lease goes back after the linger.
 import { Deque } from "@tray/common";
 import type { Address, LeaseDemand, LeaseGrant, LeaseReject, Placement, Requirements } from "@tray/protocol";
@@ -82,6 +83,8 @@ export const defaultLeaseLimits: LeaseGroupLimits = {
 };
 
 const stalledMs = 4;
+/** What waits for this long behind one task, and has nothing before it in the queue, wants a worker of its own. */
+const parkedMs = 20;
 
 export class LeaseGroup {
   readonly queue = new Deque<TaskEntry>();
@@ -175,7 +178,7 @@ export class LeaseGroup {
   spillback(placements: readonly Placement[], nowMs: number): void {
     for (const { raylet, count } of placements) {
       const demand = this.demandAt(raylet);
-      const more = Math.min(count, Math.max(0, this.wanted() - this.askedElsewhere()));
+      const more = Math.min(count, Math.max(0, this.wanted(nowMs) - this.askedElsewhere()));
       if (more <= 0 || raylet === this.host.localRaylet()) continue;
       demand.spilled += more;
       this.send(raylet, demand, demand.spilled, true);
@@ -222,7 +225,7 @@ export class LeaseGroup {
       this.held = 0;
       this.rescueParked(nowMs);
     }
-    this.stateDemand();
+    this.stateDemand(nowMs);
   }
 
   /** Every few milliseconds while active: stalls, lingering leases. */
@@ -320,7 +323,7 @@ export class LeaseGroup {
   }
 
   /** Leases this group could use beyond those it has. */
-  private wanted(): number {
+  private wanted(nowMs: number): number {
     let connecting = 0;
     let idle = 0;
     for (const lease of this.leases.values()) {
@@ -329,7 +332,8 @@ export class LeaseGroup {
     }
     let parked = 0;
     for (const lease of this.leases.values())
-      if (lease.inflight.size > 1 && lease.expectedMs >= this.limits.budgetMs) parked += lease.inflight.size - 1;
+      if (lease.inflight.size > 1 && (lease.expectedMs >= this.limits.budgetMs || (this.queue.length === 0 && nowMs - lease.progressMs >= parkedMs)))
+        parked += lease.inflight.size - 1;
     const waiting = this.queue.length + parked;
     if (waiting === 0) return 0;
     const head = this.queue.peek();
@@ -346,10 +350,10 @@ export class LeaseGroup {
     return count;
   }
 
-  private stateDemand(): void {
+  private stateDemand(nowMs: number): void {
     const local = this.host.localRaylet();
     const demand = this.demandAt(local);
-    const wanted = Math.max(0, this.wanted() - this.askedElsewhere());
+    const wanted = Math.max(0, this.wanted(nowMs) - this.askedElsewhere());
     if (wanted === 0 && demand.sentWanted === 0) demand.stale = false;
     // A level that only shrank a little while grants are under way need not be said: surplus grants are returned. Zero always is.
     if (!demand.stale && (wanted === demand.sentWanted || (wanted > 0 && wanted < demand.sentWanted && demand.sentWanted < 2 * wanted))) return;
