@@ -363,6 +363,28 @@ describe("objects", () => {
     expect(a.raylet.objects.usage()).toMatchObject({ objects: 0, pinnedBytes: 0 });
   });
 
+  it("who joins a fetch that looks in vain has its own locations looked at", async () => {
+    const a = await nodeOf("a", 1);
+    const b = await nodeOf("b", 1);
+    const owner = new FakeOwner(world, "o");
+    const raylet = owner.to(a.address);
+    await world.clock.complete(raylet.createObject({ objectId, size: 9000, owner: addressOf(owner, a) }));
+    await world.clock.complete(raylet.sealObject({ objectId, abort: false }));
+    const wanted = (pin: number, node: { nodeId: string; raylet: string; bulk: string }) => [
+      { objectId, locations: { size: 9000, nodes: [node] }, owner: addressOf(owner, a), pin },
+    ];
+    const signal = new AbortController().signal;
+    const first = b.raylet.objects.get(wanted(1, { nodeId: "gone", raylet: "", bulk: "gone:2" }), "get", "one", signal);
+    const second = b.raylet.objects.get(wanted(2, { nodeId: a.nodeId, raylet: a.address, bulk: "a:2" }), "get", "two", signal);
+    expect(await world.clock.complete(first)).toMatchObject([{ found: false, missingNodeIds: ["gone"] }]);
+    const [found] = await world.clock.complete(second);
+    expect(found).toMatchObject({ found: true, pulled: true });
+    b.raylet.objects.release([objectId], [found?.offset ?? 0], [], "two");
+    owner.to(b.address).deleteObjects({ objectIds: [objectId] });
+    raylet.deleteObjects({ objectIds: [objectId] });
+    await until(() => a.raylet.objects.usedBytes === 0 && b.raylet.objects.usedBytes === 0);
+  });
+
   it("says which locations did not have it", async () => {
     const a = await nodeOf("a", 1);
     const owner = new FakeOwner(world, "o");

@@ -3,7 +3,8 @@ import { deferred, silentLogger, SimClock } from "@tray/common";
 import { type TaskDone, TaskOutcome, type TaskPush, type TaskTemplate } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
 import type { Located, ToUser } from "../thread/to-user.js";
-import { claimSlots, claimStates, Executor, type ExecutorHost } from "./executor.js";
+import { claimSlots, winClaim } from "../thread/claims.js";
+import { Executor, type ExecutorHost } from "./executor.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
 import { ReferenceTable } from "./reference-table.js";
@@ -14,8 +15,8 @@ const owner = { workerId: "o".repeat(32), nodeId: "n".repeat(32), endpoint: "e" 
 class Worker {
   readonly clock = new SimClock();
   readonly claims = new Int32Array(new SharedArrayBuffer(claimSlots * 4));
-  /** Claims of tasks handed to the user's thread, by their number. */
-  readonly handed = new Map<number, number>();
+  /** Executions handed to the user's thread, by their task's number, with the slots of their claims. */
+  readonly handed = new Map<number, { id: number; slot: number }>();
   readonly answers: TaskDone[] = [];
   /** What the raylet was told of the lease's CPU. */
   readonly blocked: string[] = [];
@@ -38,16 +39,16 @@ class Worker {
   );
   readonly executor = new Executor(
     {
-      execute: (_id: number, claim: number, _key: number, number: number) => this.handed.set(number, claim),
+      execute: (id: number, slot: number, _key: number, number: number) => this.handed.set(number, { id, slot }),
       execTemplate: () => undefined,
     } as unknown as ToUser,
     this.claims,
     this.references,
     {
-      locate: (entry: ObjectEntry, onAbsent: () => void) => {
+      locateAll: async ([entry]: ObjectEntry[], _purpose: unknown, onAbsent: () => void) => {
         const { promise, resolve } = deferred<Located>();
-        this.fetches.set(entry.id, { resolve, onAbsent });
-        return promise;
+        this.fetches.set((entry as ObjectEntry).id, { resolve, onAbsent });
+        return [await promise];
       },
       unpin: () => undefined,
     } as unknown as ObjectFetcher,
@@ -79,7 +80,8 @@ class Worker {
     await new Promise<void>((resolve) => setImmediate(resolve));
   }
   begins(number: number): void {
-    this.claims[this.handed.get(number) as number] = claimStates.claimed;
+    const { id, slot } = this.handed.get(number) as { id: number; slot: number };
+    expect(winClaim(this.claims, slot, id)).toBe(true);
   }
   async stolen(...numbers: number[]): Promise<number[]> {
     this.executor.steal(this.session, { numbers });

@@ -33,7 +33,7 @@ import {
   type TaskTemplate,
 } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
-import { openClaim, winClaim } from "../thread/claims.js";
+import { isClaimWon, openClaim, winClaim } from "../thread/claims.js";
 import { outcomes, type ReturnValue } from "../thread/to-core.js";
 import type { ExecTemplate, Located, ToUser } from "../thread/to-user.js";
 import { errorInfo, errorInfoOf } from "./failures.js";
@@ -374,7 +374,7 @@ export class Executor {
   private nextToBegin(): Execution | undefined {
     let next: Execution | undefined;
     for (const execution of this.executions.values()) {
-      if (execution.state === "handed" && Atomics.load(this.claims, execution.id % claimSlots) === claimStates.claimed) return undefined;
+      if (execution.state === "handed" && isClaimWon(this.claims, execution.claim, execution.id)) return undefined;
       if (next === undefined || (next.state !== "handed" && execution.state === "handed")) next = execution;
     }
     return next;

@@ -24,3 +24,8 @@ export function openClaim(claims: Int32Array, execId: number): number {
 export function winClaim(claims: Int32Array, slot: number, execId: number): boolean {
   return Atomics.compareExchange(claims, slot, execId, 0) === (execId | 0);
 }
+
+/** Somebody has won it. May become true at any moment. */
+export function isClaimWon(claims: Int32Array, slot: number, execId: number): boolean {
+  return Atomics.load(claims, slot) !== (execId | 0);
+}

@@ -280,9 +280,12 @@ export class ObjectService implements BulkSource {
       if (size === undefined || (source.kind === "nodes" && source.nodes.length === 0 && !this.fetches.has(objectId))) {
         return missing(source.kind === "nodes" ? source.here : []);
       }
+      const joining = this.fetches.has(objectId);
       const outcome = await this.fetches.join({ objectId, size, source, owner: ownerOf(owner) }, client, signal);
       if (outcome.kind === "fetched") return found(outcome.offset, outcome.size, outcome.isNewCopy);
       if (outcome.kind === "failed") throw outcome.error;
+      // Who began it looked where it was told to: our copies have not been looked for.
+      if (outcome.kind === "missing" && joining && source.kind === "nodes" && source.nodes.some(({ nodeId }) => !outcome.nodeIds.includes(nodeId))) continue;
       if (outcome.kind === "missing") return missing(outcome.nodeIds);
     }
   }
