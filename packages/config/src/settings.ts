@@ -59,7 +59,7 @@ export const settings = {
   localFsCapacityThreshold: ratio(0.95, "Nothing is spilled to a disk that is fuller than this; OutOfDiskError instead."),
   maxLineageBytes: size(
     "1GiB",
-    "Task specifications that a job keeps to rebuild lost objects; beyond it the oldest go and their objects can no longer be rebuilt.",
+    "What one process (driver or worker) keeps to run tasks again for lost results: their arguments, and small values that nothing else needs any more. Beyond it the oldest go, and what they made can no longer be rebuilt.",
   ),
   enableObjectReconstruction: flag(true, "Rebuild lost objects by running their tasks again."),
   objectBroadcastFanout: integer(

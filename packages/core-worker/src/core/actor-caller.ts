@@ -13,8 +13,7 @@
 import { Deque } from "@tray/common";
 import { type ActorInfo, ActorState, type ErrorInfo } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
-import { errorInfo } from "./failures.js";
-import { cancelledError } from "./submitter.js";
+import { cancelledError, errorInfo } from "./failures.js";
 import type { TaskEntry } from "./task-entry.js";
 
 export interface ActorCallerHost {

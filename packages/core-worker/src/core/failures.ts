@@ -2,6 +2,7 @@
 import { type ErrorCode, isTrayError, messageOf } from "@tray/common";
 import type { ErrorInfo, WorkerExit } from "@tray/protocol";
 import type { Failure } from "../thread/to-user.js";
+import type { TaskEntry } from "./task-entry.js";
 
 const noCause = Buffer.alloc(0);
 
@@ -52,4 +53,8 @@ export function workerCrashed(taskName: string, exit: WorkerExit, attempts: numb
       stderrTail: exit.stderrTail,
     },
   });
+}
+
+export function cancelledError({ template, id }: TaskEntry): ErrorInfo {
+  return errorInfo("TASK_CANCELLED", `task ${template.options.name} was cancelled`, { details: { taskId: id } });
 }

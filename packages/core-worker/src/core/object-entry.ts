@@ -71,3 +71,10 @@ export class ObjectEntry {
     return this.handles > 0 || this.uses > 0 || this.containers > 0 || (this.borrowers !== undefined && this.borrowers.size > 0);
   }
 }
+
+/** Its value lies in a store; or was freed, and what was made of it may yet need it. */
+export const mayBeLost = ({ state, inUse, lineage }: ObjectEntry): boolean =>
+  (state.kind === "stored" && inUse) || (state.kind === "freed" && lineage > 0);
+
+/** Its value is here, or where it was. */
+export const isIntact = ({ state }: ObjectEntry): boolean => state.kind === "value" || (state.kind === "stored" && state.nodes.length > 0);

@@ -79,3 +79,12 @@ export function notMadeAgain(entry: ObjectEntry, released: boolean, { reason, wh
     details: { objectId: entry.id, reason, ...details },
   });
 }
+
+/** Of an item of a stream that is to be made again, and whose task may not begin again. */
+export function spentError({ template, id }: TaskEntry): ErrorInfo {
+  return errorInfo(
+    "OBJECT_RECONSTRUCTION_FAILED",
+    `an item of ${template.options.name} was lost with every node that had a copy, and cannot be made again: the retries of the task are spent`,
+    { details: { taskId: id, reason: "retries spent" } },
+  );
+}

@@ -221,6 +221,27 @@ describe("a lost object", () => {
     expect(o.left).toEqual(nothing);
   });
 
+  it("of an actor whose handle is gone is asked of that actor all the same", () => {
+    const o = new Owner();
+    const handle = o.references.own(`${"x".repeat(24)}${"f".repeat(16)}`, undefined, 0);
+    handle.isHandle = true;
+    o.references.bind(99, handle);
+    const [a = 0] = o.submit([99], { actorId: "x" });
+    // A handle never is ready: calls hold it inside their arguments.
+    const task = o.references.bySlot(a).task as TaskEntry;
+    [task.refs, task.held] = [[], task.refs];
+    o.queue.push(task);
+    o.run("n1");
+    o.release(99);
+    expect(o.freed).toEqual([handle.id]);
+    o.dies("n1");
+    o.ask(a);
+    expect([o.queue.length, handle.state.kind]).toEqual([1, "freed"]);
+    o.run("n2");
+    o.release(a);
+    expect([o.left, o.freed.filter((id) => id === handle.id)]).toEqual([nothing, [handle.id]]);
+  });
+
   it("can be made again for another although the first who needed it was cancelled", () => {
     const o = new Owner();
     const [root = 0] = o.submit([]);

@@ -27,11 +27,21 @@ import {
   taskOfObject,
 } from "@tray/protocol";
 import type { Session } from "@tray/rpc";
-import { errorInfo, workerCrashed } from "./failures.js";
+import { cancelledError, errorInfo, workerCrashed } from "./failures.js";
 import type { ItemStream, Taker } from "./item-stream.js";
 import { Lineage } from "./lineage.js";
-import type { ObjectEntry } from "./object-entry.js";
-import { actorFailed, cancelled, lineageEvicted, madeByPut, notMadeAgain, ofActorStream, retriesSpent, switchedOff } from "./reconstruction.js";
+import { isIntact, mayBeLost, type ObjectEntry } from "./object-entry.js";
+import {
+  actorFailed,
+  cancelled,
+  lineageEvicted,
+  madeByPut,
+  notMadeAgain,
+  ofActorStream,
+  retriesSpent,
+  spentError,
+  switchedOff,
+} from "./reconstruction.js";
 import type { ReferenceTable } from "./reference-table.js";
 import { itemCountOf, shorter, Streams, type StreamsHost } from "./streams.js";
 import { TaskEntry, type Template } from "./task-entry.js";
@@ -252,6 +262,7 @@ export class Submitter {
 
   /** Makes a lost object pending again and its task run again, with whatever of its arguments is gone as well. */
   reconstruct(entry: ObjectEntry): void {
+    if (entry.isHandle) return; // it stands for an actor, which ended with its last handle
     const released = entry.state.kind === "freed";
     if (released) this.references.unresolve(entry);
     this.missed.push({ entry, released });
@@ -408,16 +419,18 @@ export class Submitter {
 
   private end(task: TaskEntry): void {
     task.remaking = false;
-    const inputs = [...task.refs, ...task.held];
+    const { refs, held } = task;
     const keep = this.isWorthKeeping(task);
     if (keep) {
       task.lineage = "kept";
-      for (const input of inputs) this.references.needForLineage(input);
+      for (const input of refs) this.references.needForLineage(input);
+      for (const input of held) this.references.needForLineage(input);
     } else {
       this.tasks.delete(task.number);
       task.dropArguments();
     }
-    for (const input of inputs) this.references.unuse(input);
+    for (const input of refs) this.references.unuse(input);
+    for (const input of held) this.references.unuse(input);
     if (keep && task.lineage === "kept") this.lineage.keep(task); // last: values that only lineage keeps from now on count
   }
 
@@ -444,23 +457,5 @@ export class Submitter {
   }
 }
 
-/** Its value lies in a store; or was freed, and what was made of it may yet need it. */
-const mayBeLost = ({ state, inUse, lineage }: ObjectEntry): boolean => (state.kind === "stored" && inUse) || (state.kind === "freed" && lineage > 0);
-
-/** Its value is here, or where it was. */
-const isIntact = ({ state }: ObjectEntry): boolean => state.kind === "value" || (state.kind === "stored" && state.nodes.length > 0);
-
 /** A stream whose consumer is gone, and none of whose items is to be made again. */
 const isUnwanted = ({ stream }: TaskEntry): boolean => stream !== undefined && stream.dropped && stream.wanted.size === 0;
-
-function spentError(task: TaskEntry): ErrorInfo {
-  return errorInfo(
-    "OBJECT_RECONSTRUCTION_FAILED",
-    `an item of ${task.template.options.name} was lost with every node that had a copy, and cannot be made again: the retries of the task are spent`,
-    { details: { taskId: task.id, reason: "retries spent" } },
-  );
-}
-
-export function cancelledError(task: TaskEntry): ErrorInfo {
-  return errorInfo("TASK_CANCELLED", `task ${task.template.options.name} was cancelled`, { details: { taskId: task.id } });
-}

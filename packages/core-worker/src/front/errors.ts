@@ -44,7 +44,10 @@ export class OwnerDiedError extends ObjectLostError {
     this.name = "OwnerDiedError";
   }
 }
-/** A lost object could not be made again; the message says why. */
+/**
+ * A lost object could not be made again; the message says why. `details.reason`: "retries spent", "made by put", "lineage evicted" (`maxLineageBytes`),
+ * "actor not restartable", "made by an actor's stream", "cancelled" or "switched off" (`enableObjectReconstruction`).
+ */
 export class ObjectReconstructionFailedError extends ObjectLostError {
   constructor(message: string, options?: TrayErrorOptions) {
     super(message, { ...options, code: "OBJECT_RECONSTRUCTION_FAILED" });

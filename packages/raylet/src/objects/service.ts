@@ -285,7 +285,8 @@ export class ObjectService implements BulkSource {
       if (outcome.kind === "fetched") return found(outcome.offset, outcome.size, outcome.isNewCopy);
       if (outcome.kind === "failed") throw outcome.error;
       // Who began it looked where it was told to: our copies have not been looked for.
-      if (outcome.kind === "missing" && joining && source.kind === "nodes" && source.nodes.some(({ nodeId }) => !outcome.nodeIds.includes(nodeId))) continue;
+      if (outcome.kind === "missing" && joining && source.kind === "nodes" && source.nodes.some(({ nodeId }) => !outcome.nodeIds.includes(nodeId)))
+        continue;
       if (outcome.kind === "missing") return missing(outcome.nodeIds);
     }
   }
