@@ -16,16 +16,16 @@ const inc = tray.remote(function inc(value) {
 const first = tray.remote((value) => value[0], far);
 
 const oldest = make.remote(1);
-await tray.wait([oldest]);
+await tray.wait([oldest], { fetchLocal: false });
 let chain = make.remote(0);
 for (let i = 0; i < 100; i++) {
   const next = inc.remote(chain);
   chain.release();
   chain = next;
 }
-await tray.wait([chain]);
+await tray.wait([chain], { fetchLocal: false });
 const latest = make.remote(3);
-await tray.wait([latest]);
+await tray.wait([latest], { fetchLocal: false });
 say("made", true);
 while (!existsSync(lost)) await delay(10);
 const report = async (promise) => {

@@ -102,7 +102,7 @@ const cases = {
   "without retries a lost result fails at once, and so does what uses it": async () => {
     const ref = make.options({ maxRetries: 0 }).remote("no-retries", 3);
     const chained = inc.remote("no-retries-inc", ref);
-    await tray.wait([chained]);
+    await tray.wait([chained], { fetchLocal: false });
     return [
       async () => {
         for (const lost of [ref, chained]) {
@@ -308,7 +308,7 @@ const cases = {
   },
   "objects that were on the dead node's disk are made again": async () => {
     const parts = Array.from({ length: 10 }, (_, i) => tray.remote((n) => new Uint8Array(10 << 20).fill(n), { ...far, maxRetries: -1 }).remote(i));
-    await tray.wait(parts, { numReturns: parts.length });
+    await tray.wait(parts, { numReturns: parts.length, fetchLocal: false });
     const node = await farNode();
     return [
       async () => {
@@ -345,7 +345,7 @@ const cases = {
     const relay = tray.remote(
       async (box, file) => {
         const result = first.options(wholeCpu).remote(box.ref);
-        await tray.wait([result], { timeout: 300 }); // it has the CPU by now
+        await tray.wait([result], { timeout: 300, fetchLocal: false }); // it has the CPU by now
         appendFileSync(file, "");
         return tray.get(result);
       },
@@ -362,7 +362,7 @@ const cases = {
   "a get that waits for the node when it dies is answered": async () => {
     const made = make.remote("asked", 25);
     const hopeless = make.options({ maxRetries: 0 }).remote("asked-once", 26);
-    await tray.wait([made, hopeless], { numReturns: 2 });
+    await tray.wait([made, hopeless], { numReturns: 2, fetchLocal: false });
     const asked = [];
     return {
       during: () => asked.push(tray.get(made), rejection(tray.get(hopeless))),
