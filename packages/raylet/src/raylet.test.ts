@@ -1,4 +1,4 @@
-import { ActorSpec, type GetObjectReply, JobInfo, ObjectPurpose, PlaceReply, type NodeViewEntry, toFixedPoint } from "@tray/protocol";
+import { ActorSpec, type GetObjectReply, JobInfo, ObjectPurpose, PlaceReply, type NodeViewEntry, StoreReaderService, toFixedPoint } from "@tray/protocol";
 import { FaultPlan } from "@tray/rpc";
 import { FakeOwner, requirements, type TestNode, World } from "./testing/world.js";
 
@@ -528,10 +528,11 @@ describe("spilling", () => {
   };
   /** Reads and lets go. */
   const read = async (node: TestNode, i: number, locations: Locations = none): Promise<unknown> => {
-    const reply = await world.clock.complete(get(node, i, ++pins, locations), 60_000);
+    const pin = ++pins;
+    const reply = await world.clock.complete(get(node, i, pin, locations), 60_000);
     if (!reply.found) return reply;
     const bytes = Buffer.from(node.arena.write(reply.offset, sizeOf));
-    node.raylet.objects.release([idOf(i)], [reply.offset], [pins], "reader");
+    node.raylet.objects.release([idOf(i)], [reply.offset], [pin], "reader");
     return bytes.every((byte) => byte === i + 1) ? "intact" : "wrong bytes";
   };
   const counted = (node: TestNode, name: string): number =>
@@ -620,6 +621,104 @@ describe("spilling", () => {
     await put(a, owner, 0); // made again
     expect(await read(a, 0)).toBe("intact");
     a.raylet.objects.check();
+  });
+
+  it("a disk that fails at random: all comes back as it was, and a failed write is tried again without anybody being refused", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    const random = world.random.fork();
+    const failed = { write: 0, read: 0 };
+    let lastRead = "";
+    a.spill.options.fault = (what) => {
+      // A read is tried twice, so that two failures in a row would be a loss, as they should be (the test before this one).
+      if (random.next() >= 0.4 || (what === "read" && lastRead === "failed")) {
+        if (what === "read") lastRead = "well";
+        return undefined;
+      }
+      if (what === "read") lastRead = "failed";
+      failed[what]++;
+      return new Error("input/output error");
+    };
+    for (let i = 0; i < 40; i++) {
+      await put(a, owner, i);
+      const some = Math.floor(random.next() * (i + 1));
+      expect([i, await read(a, some)]).toEqual([i, "intact"]);
+      a.raylet.objects.check();
+    }
+    expect(failed.write).toBeGreaterThan(5);
+    expect(failed.read).toBeGreaterThan(5);
+    expect(counted(a, "tray_object_store_spill_failures_total")).toBe(failed.write);
+    for (let i = 0; i < 40; i++) expect([i, await read(a, i)]).toEqual([i, "intact"]);
+    a.raylet.objects.delete(Array.from({ length: 40 }, (_, i) => idOf(i)));
+    await until(() => a.spill.itemCount === 0 && a.raylet.objects.usedBytes === 0);
+  });
+
+  it("a slow disk: creates and reads take their time and are answered in order, what is deleted meanwhile is not kept", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    a.spill.options.durationMs = () => 3_000; // longer than creates wait for a disk that fails
+    const raylet = owner.to(a.address);
+    const done: number[] = [];
+    const create = async (i: number): Promise<void> => {
+      const { offset } = await raylet.createObject({ objectId: idOf(i), size: sizeOf, owner: addressOf(owner, a) });
+      a.arena.write(offset, sizeOf).fill(i + 1);
+      await raylet.sealObject({ objectId: idOf(i), abort: false });
+      done.push(i);
+    };
+    const creates = Array.from({ length: 20 }, (_, i) => create(i));
+    await world.clock.complete(Promise.all(creates), 120_000);
+    expect(done).toEqual(Array.from({ length: 20 }, (_, i) => i)); // O4
+    const reads = [0, 5, 11, 2].map((i) => ({ i, value: read(a, i) }));
+    for (const { i, value } of reads) expect([i, await value]).toEqual([i, "intact"]);
+
+    // While its bytes are being read, and being written.
+    const lost = get(a, 1, ++pins);
+    await world.clock.advance(1_000);
+    a.raylet.objects.delete([idOf(1)]);
+    expect(await world.clock.complete(lost, 30_000)).toMatchObject({ found: false });
+    const more = Array.from({ length: 10 }, (_, i) => create(20 + i));
+    const spilling = (): string[] =>
+      a.raylet.objects
+        .list()
+        .filter((info) => info.spilling)
+        .map((info) => info.objectId);
+    await until(() => spilling().length > 0);
+    const writing = spilling();
+    a.raylet.objects.delete(writing);
+    await world.clock.complete(Promise.all(more), 120_000);
+    expect(a.raylet.objects.list().filter((info) => !info.deleted && writing.includes(info.objectId))).toEqual([]);
+    a.raylet.objects.check();
+    a.raylet.objects.delete(a.raylet.objects.list().map((info) => info.objectId));
+    await until(() => a.spill.itemCount === 0 && a.raylet.objects.usedBytes === 0);
+  });
+
+  it("readers of deleted objects are asked to collect garbage when somebody waits for their room", async () => {
+    const a = await nodeOf("a", 1);
+    const owner = new FakeOwner(world, "o");
+    const asked: string[] = [];
+    const reader = new FakeOwner(world, "r");
+    const views: { objectId: string; offset: number; pin: number }[] = [];
+    reader.endpoint.serve(StoreReaderService, {
+      collectGarbage: () => {
+        asked.push("reader");
+        for (const { objectId, offset, pin } of views.splice(0))
+          reader.to(a.address).releaseObjects({ objectIds: [objectId], offsets: [offset], pins: [pin] });
+      },
+    });
+    await reader.register(a, 4711);
+    for (let i = 0; i < 5; i++) {
+      await put(a, owner, i);
+      const wanted = { objectId: idOf(i), locations: none, owner: addressOf(owner, a), pin: i + 1 };
+      const { objects } = await world.clock.complete(reader.to(a.address).getObjects({ objects: [wanted], purpose: ObjectPurpose.GET }));
+      const { offset } = objects[0] as GetObjectReply;
+      views.push({ objectId: idOf(i), offset, pin: i + 1 });
+    }
+    owner.to(a.address).deleteObjects({ objectIds: views.map(({ objectId }) => objectId) });
+    await world.clock.advance(10);
+    expect(a.raylet.objects.usage()).toMatchObject({ objects: 0, pinnedBytes: 0, deletedBytes: 5 * 200_704 });
+    await put(a, owner, 5);
+    expect(asked.length).toBeGreaterThan(0);
+    expect(await read(a, 5)).toBe("intact");
   });
 
   it("ends in the middle of it: nothing is left", async () => {

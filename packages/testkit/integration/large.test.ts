@@ -64,7 +64,8 @@ it(
     const { ms: reduceMs, ...reduced } = await driver.said<{ ms: number }>("reduced");
     expect(reduced).toEqual({ blocks: mappers * reducers, wrong: 0 });
     expect((await driver.result).code).toBe(0);
-    if (isFull) console.log(`shuffle of ${bytes / MiB} MiB: map ${mapMs} ms, reduce ${reduceMs} ms, ${Math.round(objectStore.spilledBytes / MiB)} MiB on disk`);
+    if (isFull)
+      console.log(`shuffle of ${bytes / MiB} MiB: map ${mapMs} ms, reduce ${reduceMs} ms, ${Math.round(objectStore.spilledBytes / MiB)} MiB on disk`);
     await until("everything to be deleted", async () => {
       const node = await cluster.node("head");
       return node.objectStore.spilledBytes === 0 && node.objectStore.usedBytes === 0;

@@ -9,10 +9,7 @@ import { until } from "./support/until.js";
 const MiB = 2 ** 20;
 let cluster: TestCluster;
 beforeAll(async () => {
-  cluster = await TestCluster.start(
-    { cpus: 2, objectStore: "32MiB" },
-    { name: "far", cpus: 2, resources: { far: 1 }, objectStore: "32MiB" },
-  );
+  cluster = await TestCluster.start({ cpus: 2, objectStore: "32MiB" }, { name: "far", cpus: 2, resources: { far: 1 }, objectStore: "32MiB" });
 });
 afterAll(() => cluster?.destroy());
 

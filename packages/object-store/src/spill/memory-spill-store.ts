@@ -3,8 +3,8 @@ import type { SpillItem, SpillStore } from "./store.js";
 
 export interface MemorySpillStoreOptions {
   readonly clock: Clock;
-  /** How long a write or read of so many bytes takes. Default: 0.2 ms + 2 ms a MiB. */
-  readonly durationMs?: (bytes: number) => number;
+  /** How long a write or read of so many bytes takes. Default: 0.2 ms + 2 ms a MiB. May change. */
+  durationMs?: (bytes: number) => number;
   /** Bytes beyond which writes fail as on a full disk. Default: none. May change. */
   capacityBytes?: number;
   /** Asked before each write and read; an Error fails it with SYSTEM. May change. */

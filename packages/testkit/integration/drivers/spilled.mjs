@@ -76,7 +76,8 @@ check("objects are let go at random while others are made, here and by tasks", a
 check("thousands of small objects go to disk together", async () => {
   const size = 150_000;
   const refs = [];
-  for (let i = 0; i < 800; i += 100) refs.push(...(await Promise.all(Array.from({ length: 100 }, (_, k) => tray.put(new Uint8Array(size).fill(i + k))))));
+  for (let i = 0; i < 800; i += 100)
+    refs.push(...(await Promise.all(Array.from({ length: 100 }, (_, k) => tray.put(new Uint8Array(size).fill(i + k))))));
   for (let k = 0; k < 300; k++) {
     const i = random(refs.length);
     const bytes = await tray.get(refs[i]);
@@ -90,9 +91,15 @@ check("copies that come from another node send what is here to disk", async () =
   for (let i = 0; i < 8; i++) here.push(await tray.put(part(i, 3.5)));
   const far = Array.from({ length: 12 }, (_, i) => make.options(there).remote(100 + i, 3.5));
   for (const [i, ref] of far.entries()) assert.equal(wrong(await tray.get(ref), 100 + i), 0);
-  assert.deepEqual(await tray.get(far.map((ref, i) => count.remote(ref, 100 + i))), far.map(() => 0));
+  assert.deepEqual(
+    await tray.get(far.map((ref, i) => count.remote(ref, 100 + i))),
+    far.map(() => 0),
+  );
   for (const [i, ref] of here.entries()) assert.equal(wrong(await tray.get(ref), i), 0);
-  assert.deepEqual(await tray.get(here.map((ref, i) => count.options(there).remote(ref, i))), here.map(() => 0));
+  assert.deepEqual(
+    await tray.get(here.map((ref, i) => count.options(there).remote(ref, i))),
+    here.map(() => 0),
+  );
   letGo([...here, ...far]);
 });
 
