@@ -6,11 +6,41 @@ import { runInNewContext } from "node:vm";
 /** A full collection may take a tenth of a second of the user's thread; who asks more often than this, asks in vain. */
 const pauseMs = 20;
 
+/** Whoever waits for room asks at least once a second (raylet/limits.ts, collectPauseMaxMs). */
+const wantedForMs = 1_500;
+
 let collect: (() => void) | undefined;
 let againMs = Number.NEGATIVE_INFINITY;
+let wantedUntilMs = Number.NEGATIVE_INFINITY;
+let isPlanned = false;
+
+/** Somebody waits for what this process holds. */
+export function collectGarbage(clock: Clock, then: () => void): void {
+  wantedUntilMs = clock.now() + wantedForMs;
+  collectNow(clock, then);
+}
+
+/**
+ * Something large may have become garbage just now. Somebody who still waits for room would ask again, but seldom, having asked in vain before: do not let
+ * him wait. Nothing happens when nobody has asked of late.
+ */
+export function collectIfWanted(clock: Clock, then: () => void): void {
+  if (isPlanned || clock.now() >= wantedUntilMs) return;
+  isPlanned = true;
+  const attempt = (): void => {
+    const waitMs = againMs - clock.now();
+    if (waitMs > 0) {
+      clock.after(Math.min(waitMs, pauseMs), attempt);
+      return;
+    }
+    isPlanned = false;
+    collectNow(clock, then);
+  };
+  clock.after(0, attempt); // what has ended is still on the stack
+}
 
 /** Two full collections, at most once in a while. `then` runs when the finalizers of what they found have run. */
-export function collectGarbage(clock: Clock, then: () => void): void {
+function collectNow(clock: Clock, then: () => void): void {
   const startMs = clock.now();
   if (startMs < againMs) {
     clock.endOfTurn(() => clock.endOfTurn(then));

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { inspect } from "node:util";
 import { bundleDir } from "./driver.js";
-import { collectGarbage } from "./garbage.js";
+import { collectGarbage, collectIfWanted } from "./garbage.js";
 import { setLink, startUserThread } from "./state.js";
 import type { ModuleHost } from "@tray/serialization";
 
@@ -56,6 +56,9 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
       process.stderr.write(`tray: this worker is replaced: ${why}\n`);
       leaving = true;
       void flushThenExit(1);
+    },
+    ended: () => {
+      collectIfWanted(systemClock, () => runtime?.holdings.flush());
     },
   };
   const user: ToUser = {

@@ -69,7 +69,11 @@ class Worker {
     host.binding = (ref, name) => (ref.kind === "package" ? () => told.push("ran") : binding(ref, name));
     const threadChannel = { ref: () => undefined, unref: () => undefined, blockAndDrain: () => undefined };
     const runtime = new Runtime(this.core.port, threadChannel as never, new Codec({ modules: host }), arena, this.clock, connection);
-    this.executor = new UserExecutor(() => runtime, this.claims, { joinJob: () => undefined, replaceWorker: () => undefined });
+    this.executor = new UserExecutor(() => runtime, this.claims, {
+      joinJob: () => undefined,
+      replaceWorker: () => undefined,
+      ended: () => undefined,
+    });
     this.executor.execTemplate(1, template);
   }
 

@@ -37,6 +37,8 @@ export interface UserExecutorHost {
   joinJob(jobId: string, namespace: string, workingDir: string): void;
   /** The worker must be replaced after this: user code left something broken behind. */
   replaceWorker(why: string): void;
+  /** An execution has ended: what it had from the object store may be garbage now. */
+  ended(): void;
 }
 
 const noBytes = new Uint8Array(0);
@@ -413,6 +415,7 @@ export class UserExecutor {
     const runtime = this.runtime();
     const durationUs = Math.max(1, Math.round((runtime.clock.now() - running.startedMs) * 1000));
     runtime.core.finished(execId, outcome, durationUs, returns, error, message);
+    this.host.ended();
     if (this.actor !== undefined && running.template !== undefined) {
       this.actor.groups.of(running.template.concurrencyGroup).running--;
       this.current = undefined;
