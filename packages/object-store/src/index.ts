@@ -1,6 +1,6 @@
 export { type Arena, type PrivateView, type ReadOptions } from "./arena/arena.js";
 export { ArenaAllocator, blockBytes, pageBytes } from "./arena/allocator.js";
-export { liveMappings } from "./arena/mapping.js";
+export { finalizeMappings, liveMappings } from "./arena/mapping.js";
 export { MemoryArena } from "./arena/memory-arena.js";
 export { SharedArena } from "./arena/shared-arena.js";
 export {

@@ -1,4 +1,13 @@
-import { ActorSpec, type GetObjectReply, JobInfo, ObjectPurpose, PlaceReply, type NodeViewEntry, StoreReaderService, toFixedPoint } from "@tray/protocol";
+import {
+  ActorSpec,
+  type GetObjectReply,
+  JobInfo,
+  ObjectPurpose,
+  PlaceReply,
+  type NodeViewEntry,
+  StoreReaderService,
+  toFixedPoint,
+} from "@tray/protocol";
 import { FaultPlan } from "@tray/rpc";
 import { FakeOwner, requirements, type TestNode, World } from "./testing/world.js";
 

@@ -2,7 +2,7 @@
 import { type Size, systemClock } from "@tray/common";
 import type { FirstWord, ToUser } from "@tray/core-worker";
 import { type ProcessFacts, processFacts } from "./environment.js";
-import { collectGarbage } from "./garbage.js";
+import { collectBlocked, collectGarbage } from "./garbage.js";
 import { printLogs } from "./log-lines.js";
 import { connectError, currentLink, endLink, type Link, setLink, startUserThread, type UserThread } from "./state.js";
 
@@ -49,6 +49,7 @@ function begin(options: InitOptions): { thread: UserThread; finish: (word: First
     },
     collectGarbage: () => {
       link?.runtime.values.forgetPlaces();
+      if (link?.runtime.isBlocked === true) collectBlocked(systemClock, link.runtime);
       collectGarbage(systemClock, () => {
         link?.runtime.holdings.flush();
         thread.core.call(0, "collected", "{}");

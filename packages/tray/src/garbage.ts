@@ -1,5 +1,7 @@
 // Collecting garbage when others wait for what it holds. V8 does so when this process needs memory, and knows nothing of the node's shared memory.
 import type { Clock } from "@tray/common";
+import type { Runtime } from "@tray/core-worker";
+import { finalizeMappings } from "@tray/object-store";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -10,7 +12,9 @@ const pauseMs = 20;
 const wantedForMs = 1_500;
 
 let collect: (() => void) | undefined;
+let cleanupSome: ReturnType<typeof exposedCleanup>;
 let againMs = Number.NEGATIVE_INFINITY;
+let blockedAgainMs = Number.NEGATIVE_INFINITY;
 let wantedUntilMs = Number.NEGATIVE_INFINITY;
 let isPlanned = false;
 
@@ -60,9 +64,34 @@ function collectNow(clock: Clock, then: () => void): void {
   });
 }
 
+/**
+ * The same for a thread that waits in getSync, whose event loop would run the finalizers only when it is too late. V8 can run them at once if it is told to;
+ * where it cannot, what such a thread has read stays in the store until its event loop turns.
+ */
+export function collectBlocked(clock: Clock, runtime: Runtime): void {
+  const startMs = clock.now();
+  if (startMs < blockedAgainMs) return; // another collection may be under way, and cannot go on
+  const gc = (collect ??= exposed());
+  cleanupSome ??= exposedCleanup();
+  for (let pass = 0; pass < 2; pass++) {
+    gc();
+    finalizeMappings((registry) => cleanupSome?.call(registry));
+    runtime.finalize((registry) => cleanupSome?.call(registry));
+  }
+  runtime.holdings.flush();
+  const nowMs = clock.now();
+  blockedAgainMs = nowMs + Math.max(pauseMs, 2 * (nowMs - startMs));
+}
+
 function exposed(): () => void {
   setFlagsFromString("--expose-gc");
   const gc = runInNewContext("gc") as () => void;
   setFlagsFromString("--no-expose-gc");
   return gc;
+}
+
+/** FinalizationRegistry.prototype.cleanupSome: a proposal that V8 has behind a flag. Undefined where it is gone. */
+function exposedCleanup(): ((this: FinalizationRegistry<never>) => void) | undefined {
+  setFlagsFromString("--harmony-weak-refs-with-cleanup-some");
+  return runInNewContext("FinalizationRegistry.prototype.cleanupSome") as ReturnType<typeof exposedCleanup>;
 }

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { inspect } from "node:util";
 import { bundleDir } from "./driver.js";
-import { collectGarbage, collectIfWanted } from "./garbage.js";
+import { collectBlocked, collectGarbage, collectIfWanted } from "./garbage.js";
 import { setLink, startUserThread } from "./state.js";
 import type { ModuleHost } from "@tray/serialization";
 
@@ -68,6 +68,7 @@ export async function workerMain(options: WorkerMainOptions): Promise<void> {
     logs: () => undefined,
     collectGarbage: () => {
       runtime?.values.forgetPlaces();
+      if (runtime?.isBlocked === true) collectBlocked(systemClock, runtime);
       collectGarbage(systemClock, () => {
         runtime?.holdings.flush();
         thread.core.call(0, "collected", "{}");

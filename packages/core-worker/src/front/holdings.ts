@@ -55,6 +55,11 @@ export class Holdings {
     this.garbage.unregister(handle);
   }
 
+  /** `cleanup` runs the finalizers of what was collected, for a thread that blocks. */
+  finalize(cleanup: (registry: FinalizationRegistry<number>) => void): void {
+    cleanup(this.garbage);
+  }
+
   release(slot: number): void {
     this.dropped.push(slot);
     if (this.dropped.length >= releasesMax) this.flush();

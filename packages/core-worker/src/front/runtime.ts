@@ -39,6 +39,8 @@ export class Runtime implements RefHost, GeneratorHost {
   currentExec = 0;
   currentJobId = "";
   currentNamespace = "";
+  /** This thread waits in getSync: it hears of what happens, and its event loop does not turn. */
+  isBlocked = false;
 
   constructor(
     readonly core: ToCore,
@@ -262,10 +264,21 @@ export class Runtime implements RefHost, GeneratorHost {
         giveUp();
         throw timeoutError([ref], timeoutMs as number);
       }
-      this.channel.blockAndDrain(Math.min(left, 1000));
+      this.isBlocked = true;
+      try {
+        this.channel.blockAndDrain(Math.min(left, 1000));
+      } finally {
+        this.isBlocked = false;
+      }
     }
     if (failed !== undefined) throw failed as Error;
     return results[0];
+  }
+
+  /** For a thread that blocks: `cleanup` runs the finalizers of what was collected. */
+  finalize(cleanup: (registry: FinalizationRegistry<number>) => void): void {
+    this.values.finalize(cleanup);
+    this.holdings.finalize(cleanup);
   }
 
   /** Which of `refs` are ready, once `numReturns` are or the time is over. */

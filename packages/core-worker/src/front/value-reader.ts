@@ -93,6 +93,11 @@ export class ValueReader {
     this.places.clear();
   }
 
+  /** `cleanup` runs the finalizers of what was collected, for a thread that blocks. */
+  finalize(cleanup: (registry: FinalizationRegistry<number>) => void): void {
+    cleanup(this.garbage);
+  }
+
   /** A stored value will not be read: it was asked for by nobody who still waits. */
   unpin(pinId: number): void {
     this.places.delete(pinId);

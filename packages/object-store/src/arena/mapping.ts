@@ -25,6 +25,11 @@ const collected = new FinalizationRegistry<Mapping>((mapping) => {
   mapping.onUnmapped?.();
 });
 
+/** For a thread that blocks, and whose event loop runs no finalizers: `cleanup` runs those of the mappings that were collected. */
+export function finalizeMappings(cleanup: (registry: FinalizationRegistry<Mapping>) => void): void {
+  cleanup(collected);
+}
+
 /** Mappings of this thread that have not been unmapped, for metrics and tests. */
 export function liveMappings(): { readonly mappings: number; readonly bytes: number } {
   return { ...live };
