@@ -31,7 +31,7 @@ it(
     expect(read.shared).toBeGreaterThan(bytes * 0.99); // it did read the pages of the store
     const written = await driver.said<Resident & { mine: number; rest: number }>("written");
     expect(written).toMatchObject({ mine: -bytes / 16, rest: (bytes / 8 - 1) % 1000 });
-    expect(written.anonymous).toBeGreaterThan(bytes / 2);
+    expect(written.anonymous).toBeGreaterThan(bytes * (7 / 16)); // half of it, and what the heap gave back meanwhile
     expect(written.anonymous).toBeLessThan(bytes * (5 / 8));
     expect(await driver.said("others")).toEqual({
       task: { sum, first: 0, second: 1, length: bytes / 8 },

@@ -39,6 +39,8 @@ class Node {
   sends = 0;
   sendsMax = 0;
   served = 0;
+  /** Readers are asked to collect their garbage. */
+  collect: (clients: readonly string[]) => void = () => undefined;
   private pins = 0;
   private readonly stop: () => void;
 
@@ -66,7 +68,7 @@ class Node {
       isDead: () => false,
       bulkAddress: (id: string) => world.nodes.find(({ address }) => address.nodeId === id)?.address.bulk,
     };
-    this.objects = new ObjectService(env, this.arena, world.network.client(`${name}:2`), this.spill, () => undefined, nodes);
+    this.objects = new ObjectService(env, this.arena, world.network.client(`${name}:2`), this.spill, (clients) => this.collect(clients), nodes);
     this.stop = world.network.serve(`${name}:2`, {
       open: (request) => {
         const opened = this.objects.open(request);
@@ -210,6 +212,22 @@ describe("objects that are needed together", () => {
     await world.clock.complete(Promise.all([run(1), run(3)]), 10_000);
     expect(ran).toEqual([1, 3]);
     b.objects.check();
+  });
+
+  it("a task whose room is held by what another one has read: that one is asked to collect its garbage, at once", async () => {
+    const { world, b, pair } = await twoPairs();
+    const [first, second] = [b.get(pair(1), "task1", "argument"), b.get(pair(3), "task3", "argument")];
+    const read = await world.clock.complete(first, 1_000);
+    const asked: string[] = [];
+    b.collect = (clients) => {
+      asked.push(...clients);
+      read.splice(0).forEach((reply, n) => b.letGo(1 + n, reply, "task1"));
+    };
+    const startMs = world.clock.now();
+    const replies = await world.clock.complete(second, 1_000);
+    expect(replies.every((reply, n) => b.isIntact(3 + n, reply))).toBe(true);
+    expect(asked).toEqual(["task1"]);
+    expect(world.clock.now() - startMs).toBeLessThan(100);
   });
 
   it("what a program waits for goes before what later tasks will need", async () => {

@@ -225,6 +225,7 @@ export class ObjectService implements BulkSource {
         this.env.metrics.count("tray_object_store_retries_total");
       } finally {
         this.admission.leave(bundle);
+        this.pressure.look(); // who is next may lack the room that this one has pinned, and nothing else might happen
       }
     }
   }

@@ -103,6 +103,20 @@ check("copies that come from another node send what is here to disk", async () =
   letGo([...here, ...far]);
 });
 
+check("two tasks that each need most of the store have it in turn, however their arguments lie", async () => {
+  const size = tray.remote((...arrays) => arrays.reduce((sum, array) => sum + array.length, 0));
+  const puts = async (n) => {
+    const refs = [];
+    for (let i = 0; i < n; i++) refs.push(await tray.put(new Uint8Array(4 << 20).fill(i)));
+    return refs;
+  };
+  for (let round = 0; round < 4; round++) {
+    const [first, second, others, last] = [await puts(6), await puts(3), await puts(5), await puts(3)]; // of the second task's, half is on disk
+    assert.deepEqual(await tray.get([size.remote(...first), size.remote(...last, ...second)]), [24 << 20, 24 << 20]);
+    letGo([...first, ...second, ...others, ...last]);
+  }
+});
+
 check("getSync in a loop reads more than the store holds, though the event loop never gets its turn", async () => {
   const refs = [];
   for (let i = 0; i < 20; i++) refs.push(await tray.put(part(i, 5)));
