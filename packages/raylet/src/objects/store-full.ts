@@ -4,7 +4,9 @@ import type { ObjectTableCore } from "@tray/object-store";
 
 /** @param sizes of the objects for which there is no room, together. */
 export function storeFull(table: ObjectTableCore, sizes: readonly number[]): TrayError {
-  const { capacity, pinnedBytes } = table.usage();
+  const usage = table.usage();
+  const { capacity } = usage;
+  const pinnedBytes = usage.pinnedBytes + usage.deletedBytes; // views of deleted objects hold on to their room, too
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const what = sizes.length === 1 ? `an object of ${formatSize(bytes)}` : `${sizes.length} objects that are needed together, of ${formatSize(bytes)}`;
   const why =
