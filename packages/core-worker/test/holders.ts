@@ -44,7 +44,13 @@ export class Holder {
     this.endpoint = net.endpoint(name, "worker", { faults });
     const peers = net.peers(this.endpoint, 10_000);
     this.references = new ReferenceTable(
-      { freed: () => undefined, returned: (entry) => this.registrar.returned(entry), lineageEnded: unused, streamDropped: unused },
+      {
+        freed: () => undefined,
+        returned: (entry) => this.registrar.returned(entry),
+        lineageEnded: unused,
+        lineageValues: () => undefined,
+        streamDropped: unused,
+      },
       () => 0,
     );
     this.registrar = new Registrar(

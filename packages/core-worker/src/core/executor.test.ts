@@ -5,6 +5,7 @@ import type { Session } from "@tray/rpc";
 import type { Located, ToUser } from "../thread/to-user.js";
 import { claimSlots, winClaim } from "../thread/claims.js";
 import { Executor, type ExecutorHost } from "./executor.js";
+import { Handovers } from "./handovers.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
 import { ReferenceTable } from "./reference-table.js";
@@ -53,6 +54,7 @@ class Worker {
       unpin: () => undefined,
     } as unknown as ObjectFetcher,
     { settled: () => undefined } as unknown as Registrar,
+    new Handovers(this.references, this.clock, () => 0),
     this.clock,
     silentLogger,
     {

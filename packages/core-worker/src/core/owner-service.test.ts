@@ -26,7 +26,7 @@ class Owner {
   readonly missing: (readonly string[])[] = [];
   readonly coming = new Set<string>();
   readonly references = new ReferenceTable(
-    { freed: (entry) => this.freed.push(entry.id), returned: unused, lineageEnded: unused, streamDropped: unused },
+    { freed: (entry) => this.freed.push(entry.id), returned: unused, lineageEnded: unused, lineageValues: () => undefined, streamDropped: unused },
     () => 0,
   );
   readonly handovers = new Handovers(this.references, this.clock, () => graceMs);

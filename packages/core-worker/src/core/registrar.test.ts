@@ -41,7 +41,7 @@ async function setup(gone: string[] = [], ...fates: FaultDraw[]) {
   await net.clock.complete(endpoint.listen(owner.endpoint));
   const peers = net.peers(net.endpoint("borrower", "worker", { faults: new Script(fates) }));
   const table: ReferenceTable = new ReferenceTable(
-    { freed: unused, returned: (entry) => registrar.returned(entry), lineageEnded: unused, streamDropped: unused },
+    { freed: unused, returned: (entry) => registrar.returned(entry), lineageEnded: unused, lineageValues: () => undefined, streamDropped: unused },
     () => 0,
   );
   const registrar = new Registrar(

@@ -38,6 +38,7 @@ class Owner {
     cancelPushed: () => undefined,
     adoptContained: () => [],
     progress: () => undefined,
+    linger: () => undefined,
     discard: (objectId, node) => this.discarded.push(`${objectId} at ${node.nodeId}`),
     self: () => ({ workerId: "w", nodeId: "n", endpoint: "e" }),
   });
