@@ -6,10 +6,12 @@
 //
 // Invariants
 //   W1. a borrower that is dead is told once as gone, and never counts again: not by a registration that was still under way when it died.
-//   W3. it is told `graceMs` after its death: processes that it passed a reference on to may still be telling us (docs/decisions/0009).
+//   W3. it is told `graceMs` after its death: processes that it passed a reference on to may still be telling us (docs/decisions/0009). One that left in
+//       order had waited for them.
 //   W2. a death whose publication was missed, since the GCS was away, is found out by asking the borrower's node.
 import { type Clock, isTrayError, type Logger, messageOf } from "@tray/common";
 import type { Client, NodeAddress, RayletService } from "@tray/protocol";
+import { leftInOrder } from "./failures.js";
 
 export interface BorrowersHost {
   /** It holds nothing any more. */
@@ -42,14 +44,15 @@ export class Borrowers {
     return true;
   }
 
-  workerDied(workerId: string): void {
+  /** @param inOrder it had passed on nothing that its taker had not confirmed. */
+  workerDied(workerId: string, inOrder: boolean): void {
     remember(this.deadWorkers, workerId);
-    if (this.nodes.delete(workerId)) this.clock.after(this.graceMs(), () => this.host.gone(workerId)); // W3
+    if (this.nodes.delete(workerId)) this.clock.after(inOrder ? 0 : this.graceMs(), () => this.host.gone(workerId)); // W3
   }
 
   nodeDied(nodeId: string): void {
     remember(this.deadNodes, nodeId);
-    for (const [workerId, node] of [...this.nodes]) if (node?.nodeId === nodeId) this.workerDied(workerId);
+    for (const [workerId, node] of [...this.nodes]) if (node?.nodeId === nodeId) this.workerDied(workerId, false);
   }
 
   /** W2 */
@@ -60,7 +63,7 @@ export class Borrowers {
         .raylet(node.raylet)
         .workerFailure({ workerId }, { timeoutMs: answerWithinMs, retry: true })
         .then(
-          () => this.workerDied(workerId), // how, or that no such worker runs there any more
+          ({ exit }) => this.workerDied(workerId, exit !== undefined && leftInOrder(exit)), // how, or that no such worker runs there any more
           (error: unknown) => {
             // It lives, or its node cannot be reached: then the death of the node is told.
             if (!isTrayError(error)) this.logger.warn("a borrower could not be asked for", { workerId, error: messageOf(error) });

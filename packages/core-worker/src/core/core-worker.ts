@@ -40,7 +40,7 @@ import { Borrowers } from "./borrowers.js";
 import { type ClusterCalls, clusterCalls } from "./cluster-calls.js";
 import { Deletions } from "./deletions.js";
 import { Executor } from "./executor.js";
-import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
+import { errorInfo, errorInfoOf, failureOf, leftInOrder } from "./failures.js";
 import { listReferences } from "./introspection.js";
 import { GarbageCollection } from "./garbage-collection.js";
 import type { GcsLink } from "./gcs-link.js";
@@ -680,7 +680,7 @@ export class CoreWorker implements ToCore {
       this.nodeDied(p.body.value.nodeId, p.body.value.raylet);
     });
     this.gcs.subscribe("workers", (p) => {
-      if (p.body?.$case === "worker") this.borrowers.workerDied(p.body.value.workerId);
+      if (p.body?.$case === "worker") this.borrowers.workerDied(p.body.value.workerId, leftInOrder(p.body.value));
     });
     this.gcs.onReset(() => this.borrowers.verify());
   }

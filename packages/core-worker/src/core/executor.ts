@@ -104,6 +104,8 @@ export interface ExecutorHost {
 const blockedAfterMs = 2;
 /** For the last answers to leave before the process is killed. */
 const killAfterMs = 10;
+/** An actor that exits waits so long for those who have its last answers. */
+const confirmWithinMs = 5_000;
 const noLocated: readonly Located[] = Object.freeze([]);
 const templatesKey = Symbol("templates");
 
@@ -476,17 +478,20 @@ export class Executor {
 
   private leaveWhenDone(reason: string): void {
     // The user's thread may have begun the next task before this one's end came here.
-    if (this.executions.size > 0) {
-      this.clock.after(10, () => this.leaveWhenDone(reason));
-      return;
+    if (this.executions.size > 0) this.clock.after(10, () => this.leaveWhenDone(reason));
+    else if (this.actor !== undefined) this.leaveWhenConfirmed(reason, this.clock.now() + confirmWithinMs);
+    else if (!this.isNeeded) this.clock.endOfTurn(() => this.host.leave(reason));
+    else {
+      // Others still use what this worker owns: it takes no more work, and ends when they are done.
+      this.host.announceExit(reason);
+      this.drain(reason);
     }
-    if (this.actor !== undefined || !this.isNeeded) {
-      this.clock.endOfTurn(() => this.host.leave(reason));
-      return;
-    }
-    // Others still use what this worker owns: it takes no more work, and ends when they are done.
-    this.host.announceExit(reason);
-    this.drain(reason);
+  }
+
+  /** What an actor owns goes with it; what it passed on does not: its end in order says that everybody has that. */
+  private leaveWhenConfirmed(reason: string, untilMs: number): void {
+    if (this.handovers.count > 0 && this.clock.now() < untilMs) this.clock.after(10, () => this.leaveWhenConfirmed(reason, untilMs));
+    else this.clock.endOfTurn(() => this.host.leave(reason));
   }
 
   /** Its end would lose objects that others use, or are about to. */

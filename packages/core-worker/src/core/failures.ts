@@ -58,3 +58,8 @@ export function workerCrashed(taskName: string, exit: WorkerExit, attempts: numb
 export function cancelledError({ template, id }: TaskEntry): ErrorInfo {
   return errorInfo("TASK_CANCELLED", `task ${template.options.name} was cancelled`, { details: { taskId: id } });
 }
+
+/** Its process ended by itself, when it had answered all that it began and everybody had confirmed what it passed on. */
+export function leftInOrder({ reason, exitCode }: WorkerExit): boolean {
+  return exitCode === 0 && (reason === "intended" || reason === "idle");
+}

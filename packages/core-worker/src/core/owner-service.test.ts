@@ -140,7 +140,7 @@ describe("Borrowers", () => {
   it("W1: what a dead process had sent before is refused", async () => {
     const owner = new Owner();
     owner.references.resolve(owner.entry, value);
-    owner.borrowers.workerDied("b1");
+    owner.borrowers.workerDied("b1", false);
     owner.borrowers.nodeDied("n2");
     await owner.add(owner.client("b1"));
     await owner.add(owner.client("b2"), "n2");
@@ -155,20 +155,30 @@ describe("Borrowers", () => {
       owner.references.resolve(owner.entry, value);
       await owner.add(owner.client("giver"));
       owner.references.releaseSlot(1);
-      const die = (): void => (what === "worker" ? owner.borrowers.workerDied("giver") : owner.borrowers.nodeDied("n1"));
+      const die = (): void => (what === "worker" ? owner.borrowers.workerDied("giver", false) : owner.borrowers.nodeDied("n1"));
       die();
       die();
       await owner.clock.advance(graceMs - 100);
       expect(await owner.add(owner.client("taker"), "n2")).toEqual({ gone: [] });
       await owner.clock.advance(graceMs);
       expect(owner.freed).toEqual([]);
-      owner.borrowers.workerDied("taker");
+      owner.borrowers.workerDied("taker", false);
       await owner.clock.advance(graceMs - 1);
       expect(owner.freed).toEqual([]);
       await owner.clock.advance(1);
       expect(owner.freed).toEqual([id]);
     },
   );
+
+  it("W3: a borrower that left in order counts no longer: it had waited for those whom it passed the reference on to", async () => {
+    const owner = new Owner();
+    owner.references.resolve(owner.entry, value);
+    await owner.add(owner.client("b1"));
+    owner.references.releaseSlot(1);
+    owner.borrowers.workerDied("b1", true);
+    await owner.clock.advance(1);
+    expect(owner.freed).toEqual([id]);
+  });
 
   it("W2: after a reset of the GCS the borrowers' nodes are asked, and who is dead there counts no longer than the grace", async () => {
     const owner = new Owner();

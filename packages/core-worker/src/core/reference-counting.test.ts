@@ -131,7 +131,7 @@ class World {
       this.replace(at);
       for (const other of this.holders) {
         // By different ways: the GCS, and the session with it.
-        this.net.clock.after(this.random.next() * this.faults.wordMs, () => other.borrowers.workerDied(holder.name));
+        this.net.clock.after(this.random.next() * this.faults.wordMs, () => other.borrowers.workerDied(holder.name, false));
         this.net.clock.after(this.random.next() * this.faults.wordMs, () => other.handovers.lost(holder));
       }
     });
@@ -229,7 +229,7 @@ describe("reference counting among processes", () => {
       expect([freed(), owner.handovers.count, giver.handovers.count]).toEqual([false, 1, 1]); // neither has been confirmed
       giver.kill();
       owner.handovers.lost(giver);
-      owner.borrowers.workerDied("b0");
+      owner.borrowers.workerDied("b0", false);
       await clock.advance(graceMs - 500);
       expect(freed()).toBe(false);
       losses[1].lose = undefined;
