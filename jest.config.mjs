@@ -8,6 +8,7 @@ const moduleNameMapper = {
 const common = { rootDir: import.meta.dirname, transform, testEnvironment: "node", setupFilesAfterEnv: ["<rootDir>/jest.setup.mjs"] };
 
 export default {
+  maxWorkers: "100%", // integration tests wait for processes more than they compute
   projects: [
     { ...common, displayName: "unit", testMatch: ["<rootDir>/packages/*/src/**/*.test.ts"], moduleNameMapper },
     {
