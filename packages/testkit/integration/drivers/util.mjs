@@ -191,7 +191,7 @@ check("map: a failing task throws its error in its place; a signal ends it and c
   const hang = tray.remote(async () => {
     const { signal } = tray.getRuntimeContext();
     await flag.put("running");
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve)); // it may have come with the answer to put
     await flag.put("cancelled");
   });
   const aborter = new AbortController();
