@@ -4,7 +4,7 @@ import { FunctionInspector } from "./function/inspector.js";
 import { ClassLoader } from "./function/class-loader.js";
 import { encodeClass, writeFunction } from "./function/closure.js";
 import type { ModuleHost } from "./module-host.js";
-import { CodecState, type Extension } from "./state.js";
+import { CodecState, type Extension, type RegisteredSerializer } from "./state.js";
 import { Decoder, type DecodeJob } from "./value/decoder.js";
 import { Encoder, type KindWriters } from "./value/encoder.js";
 import { readSpecial } from "./value/revive-special.js";
@@ -134,13 +134,11 @@ export class Codec {
 
   /** Instances of `cls` itself (not of subclasses) travel as what `serialize` makes of them. The last registration of a class counts. */
   registerSerializer<T extends object, S>(cls: abstract new (...args: never[]) => T, codec: ClassSerializer<T, S>): void {
-    if (typeof cls !== "function" || typeof cls.prototype !== "object") throw new TrayError("INVALID_ARGUMENT", "registerSerializer takes a class");
-    for (const name of ["serialize", "deserialize"] as const) {
-      if (typeof codec[name] !== "function") throw new TrayError("INVALID_ARGUMENT", `registerSerializer(${cls.name}): ${name} is no function`);
-    }
+    checkSerializer(cls, codec);
     this.#register({
       key: `${this.#idPrefix}:${this.#state.registeredByKey.size}`,
       cls,
+      byItself: registersItself(cls),
       serialize: (value) => codec.serialize(value as T),
       deserialize: (data) => codec.deserialize(data as S),
       codec,
@@ -154,7 +152,7 @@ export class Codec {
 
   /** All registered serializers, to be given to `importSerializers` in the job's workers; undefined when there are none. */
   exportSerializers(): Uint8Array | undefined {
-    const entries = [...this.#state.registeredByClass.values()] as Registration[];
+    const entries = ([...this.#state.registeredByClass.values()] as Registration[]).filter(({ byItself }) => !byItself);
     if (entries.length === 0) return undefined;
     return flatten(this.serialize(entries.map(({ key, cls, codec }) => ({ key, cls, serialize: codec.serialize, deserialize: codec.deserialize }))));
   }
@@ -170,10 +168,22 @@ export class Codec {
       cls: Function;
     })[];
     for (const { key, cls, serialize, deserialize } of entries) {
-      if (!this.#state.registeredByKey.has(key)) this.#register({ key, cls, serialize, deserialize, codec: { serialize, deserialize } });
+      if (this.#state.registeredByKey.has(key)) continue;
+      this.#register({ key, cls, byItself: false, serialize, deserialize, codec: { serialize, deserialize } });
     }
   }
 }
+
+/** @throws INVALID_ARGUMENT `cls` is no class, or `codec` lacks a function. */
+export function checkSerializer(cls: unknown, codec: Partial<Record<"serialize" | "deserialize", unknown>>): void {
+  if (typeof cls !== "function" || typeof cls.prototype !== "object") throw new TrayError("INVALID_ARGUMENT", "registerSerializer takes a class");
+  for (const name of ["serialize", "deserialize"] as const) {
+    if (typeof codec[name] !== "function") throw new TrayError("INVALID_ARGUMENT", `registerSerializer(${cls.name}): ${name} is no function`);
+  }
+}
+
+/** In a static block, most likely, which runs wherever the class is revived or imported: nothing has to travel beside the class. */
+const registersItself = (cls: Function): boolean => /\bregisterSerializer\s*\(/.test(Function.prototype.toString.call(cls));
 
 // A function takes the serializers that are registered when it is serialized along, in front of itself, so that its captured values, its arguments
 // and its results can use them where it runs:  mark u8 | bytes of the serializers u32 | serializers | function.  No container begins with the mark.
@@ -196,11 +206,7 @@ function splitSerializers(blob: Uint8Array): { serializers: Uint8Array | undefin
   return { serializers: blob.subarray(serializersPrefixBytes, end), own: blob.subarray(end) };
 }
 
-interface Registration {
-  readonly key: string;
-  readonly cls: Function;
-  readonly serialize: (value: object) => unknown;
-  readonly deserialize: (data: unknown) => unknown;
+interface Registration extends RegisteredSerializer {
   /** As given: what is exported. */
   readonly codec: { readonly serialize: Function; readonly deserialize: Function };
 }

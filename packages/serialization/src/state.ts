@@ -30,6 +30,8 @@ export interface Extension<T extends object = object> {
 export interface RegisteredSerializer {
   readonly key: string;
   readonly cls: Function;
+  /** Wherever the class is, it has registered itself. */
+  readonly byItself: boolean;
   readonly serialize: (value: object) => unknown;
   readonly deserialize: (data: unknown) => unknown;
 }

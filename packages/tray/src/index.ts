@@ -23,7 +23,8 @@ import {
   type TaskOptions,
 } from "@tray/core-worker";
 import { connect, connectSync, disconnect, type InitOptions } from "./driver.js";
-import { connectOnce, currentLink, errors, isClass, makeActorClass, makeRemoteFunction, onFirstUse, runtime } from "./state.js";
+import { connectOnce, currentLink, errors, isClass, makeActorClass, makeRemoteFunction, onFirstUse, rememberSerializer, runtime } from "./state.js";
+import { checkSerializer } from "@tray/serialization";
 import type { ActorClass, ActorHandle, AnyClass, DefaultReturns, RemoteFunction } from "./types.js";
 import { installWorkerMain } from "./worker-main.js";
 
@@ -263,12 +264,17 @@ export async function cancel(
   }
 }
 
-/** How instances of a class travel, here and in the job's workers. */
+/**
+ * How instances of `cls` itself (not of subclasses) travel, here and in the job's workers. May be called before init(), and holds for all connections.
+ * A class with private members registers itself, in a static block, where they can be reached.
+ * @throws INVALID_ARGUMENT no class, or no functions.
+ */
 export function registerSerializer<T extends object, S>(
   cls: abstract new (...args: never[]) => T,
   codec: { serialize(value: T): S; deserialize(data: S): T },
 ): void {
-  runtime().codec.registerSerializer(cls, codec);
+  checkSerializer(cls, codec);
+  rememberSerializer(cls, codec as never);
 }
 
 // ── the cluster, the context ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 // Invariants
 //   P1. at most one connection at a time; a second init while one is open is refused.
 //   P2. whoever needs a connection and has none gets one with the defaults, synchronously; after shutdown() an error.
+//   P3. what was registered for a class holds for all connections, before and after.
 import { systemClock, TrayError } from "@tray/common";
 import {
   ActorClassCore,
@@ -47,6 +48,14 @@ interface Shared {
   connecting: Promise<Link> | undefined;
   /** shutdown() was called and no init() since. */
   ended?: boolean;
+  /** Registered in this process: every connection knows them, also those that are made later. */
+  serializers?: Map<SerializableClass, ClassSerializer>;
+}
+
+type SerializableClass = abstract new (...args: never[]) => object;
+interface ClassSerializer {
+  serialize(value: object): unknown;
+  deserialize(data: unknown): object;
 }
 
 // One state for all copies of this module in a process (ES module and CommonJS imports, hoisted duplicates).
@@ -57,6 +66,13 @@ export const currentLink = (): Link | undefined => shared.link;
 
 export function setLink(link: Link | undefined): void {
   shared.link = link;
+}
+
+/** P3. Modules register as they are loaded, which may be before init(). */
+export function rememberSerializer(cls: SerializableClass, serializer: ClassSerializer): void {
+  shared.link?.runtime.codec.registerSerializer(cls, serializer);
+  shared.serializers ??= new Map();
+  shared.serializers.set(cls, serializer);
 }
 
 let connectByDefault: () => Link = () => {
@@ -234,6 +250,7 @@ export function startUserThread(ioThreadFile: string, task: IoTask, user: ToUser
         inlineBufferMax: 256,
         stackOf,
       });
+      for (const [cls, serializer] of shared.serializers ?? []) codec.registerSerializer(cls, serializer);
       const made = new Runtime(core, channel, codec, SharedArena.open(word.arena.path, word.arena.capacity), systemClock, word.connection);
       return made;
     },

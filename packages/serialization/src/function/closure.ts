@@ -10,7 +10,7 @@ import { builtinExportOf, isNative, isPlatformGlobal, wellKnownPath } from "../v
 import * as tag from "../wire/tag.js";
 import { analyseSource, metaName, type SourceAnalysis } from "./analysis.js";
 import type { PlacedSource, ScopeNode, UnitScript } from "./code-unit.js";
-import type { FunctionInside } from "./inspector.js";
+import type { FunctionInside, ScopeEntry } from "./inspector.js";
 import { layOut } from "./layout.js";
 import type { ScriptFacts } from "./script.js";
 
@@ -80,12 +80,18 @@ function builtinOrigin(state: CodecState, fn: Function): { ref: ModuleRef; name:
 function exportOf(state: CodecState, fn: Function, { inside, facts, text }: Located): { ref: ModuleRef; name: string } | undefined {
   if (facts === undefined || facts.revived || state.host.isMain(facts.url)) return undefined;
   const name = facts.isModule
-    ? inside.scopes.every((s) => s.description === "Module")
+    ? inside.scopes.every((scope) => scope.description === "Module" || isOwnScope(scope, fn))
       ? facts.exportedText.get(text)
       : undefined
     : state.host.exportNameOf(facts.url, fn);
   const ref = name === undefined ? undefined : state.host.referToScript(facts.url, facts.isModule ? "import" : "require");
   return ref === undefined || name === undefined ? undefined : { ref, name: name === "" ? "*" : name };
+}
+
+/** A class that names itself in its body has a scope around it, with its name alone. */
+function isOwnScope({ variables }: ScopeEntry, fn: Function): boolean {
+  const names = Object.keys(variables);
+  return names.length === 1 && names[0] === fn.name && variables[fn.name] === fn;
 }
 
 function analysed(encoder: Encoder, fn: Function, text: string): SourceAnalysis {

@@ -146,8 +146,12 @@ function readExtension(decoder: Decoder): object {
 function readRegistered(decoder: Decoder): unknown {
   const index = decoder.reserve();
   const key = decoder.readString();
+  const { registeredByClass, registeredByKey } = decoder.job.state;
+  const cls = key === tag.byItsClass ? decoder.read() : undefined;
   const data = decoder.read();
-  const registered = decoder.job.state.registeredByKey.get(key);
+  const registered = typeof cls === "function" ? registeredByClass.get(cls) : registeredByKey.get(key);
+  if (registered === undefined && typeof cls === "function")
+    throw corrupt(`class ${cls.name} has not registered its serializer here, as it did where the value comes from; do it in a static block`);
   if (registered === undefined) throw corrupt(`no serializer registered as ${key} here; call tray.registerSerializer before submitting`);
   return decoder.settle(index, registered.deserialize(data));
 }

@@ -58,7 +58,10 @@ function writeRegistered(encoder: Encoder, value: object, prototype: object | nu
   const registered = typeof cls === "function" ? state.registeredByClass.get(cls) : undefined;
   if (registered === undefined) return false;
   writer.u8(tag.tagRegistered);
-  writer.string(registered.key);
+  if (registered.byItself) {
+    writer.string(tag.byItsClass);
+    encoder.write(registered.cls);
+  } else writer.string(registered.key);
   encoder.whileOpaque(value, () => encoder.writeAt(value, "serialize()", serialized(encoder, registered, value)));
   return true;
 }
@@ -301,7 +304,7 @@ function refuseTrait(encoder: Encoder, value: object, trait: ClassTrait): void {
   }
   if (trait.privateIn !== undefined) {
     encoder.refuse(
-      `an instance of ${trait.cls?.name ?? "a class"}, which has private #members in ${trait.privateIn} that cannot be read from outside; register a serializer for it (tray.registerSerializer)`,
+      `an instance of ${trait.cls?.name ?? "a class"}, which has private #members in ${trait.privateIn} that cannot be read from outside; let the class register a serializer in a static block (tray.registerSerializer)`,
     );
   }
 }

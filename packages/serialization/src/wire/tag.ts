@@ -59,3 +59,6 @@ export const shortStringMax = 63;
 /** 128…255: the integers 0…127. */
 export const tagSmallInt = 128;
 export const smallIntMax = 127;
+
+/** In place of the key of a registered serializer: the class follows, which has registered itself. */
+export const byItsClass = "";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as tray from "tray";
 import { check, delay, rejection, runChecks } from "./checks.mjs";
+import { Counted, Purse } from "./purse.mjs";
 
 await tray.init();
 
@@ -103,6 +104,37 @@ check("registerSerializer holds in the workers too", async () => {
   const back = await tray.get(warmer.remote(new Celsius(20)));
   assert.ok(back instanceof Celsius);
   assert.equal(back.degrees, 21);
+});
+
+check("instances with private members travel when their class registers itself, of a module and of the program", async () => {
+  class Account {
+    #balance;
+    constructor(balance) {
+      this.#balance = balance;
+    }
+    static {
+      tray.registerSerializer(Account, { serialize: (account) => account.#balance, deserialize: (balance) => new Account(balance) });
+    }
+    deposit(amount) {
+      return new Account(this.#balance + amount);
+    }
+    get balance() {
+      return this.#balance;
+    }
+  }
+  const account = await tray.get(tray.remote((a) => a.deposit(5)).remote(new Account(10)));
+  assert.ok(account instanceof Account);
+  assert.equal(account.balance, 15);
+  const double = tray.remote((purse) => [purse instanceof Purse, Purse.of(purse.coins * 2)]);
+  const [same, purse] = await tray.get(double.remote(new Purse(4)));
+  assert.ok(same && purse instanceof Purse);
+  assert.equal(purse.coins, 8);
+  assert.equal((await tray.get(await tray.put(purse))).coins, 8);
+});
+
+check("an exported class that names itself is the same class in a task", async () => {
+  const [same, made] = await tray.get(tray.remote((c) => [c instanceof Counted, new Counted()]).remote(new Counted()));
+  assert.ok(same && made instanceof Counted);
 });
 
 check("references inside results keep what they name alive", async () => {
