@@ -305,7 +305,7 @@ export class ObjectService implements BulkSource {
 
   delete(objectIds: readonly string[]): void {
     for (const objectId of objectIds) {
-      this.fetches.abort(objectId, new TrayError("NOT_FOUND", `object ${objectId} was deleted`));
+      if (this.fetches.has(objectId)) this.fetches.abort(objectId, new TrayError("NOT_FOUND", `object ${objectId} was deleted`));
       this.fanout.forget(objectId);
       this.follow(this.spiller.core.delete(objectId, this.nowMs).effects);
       this.changes.tell(objectId);
