@@ -155,9 +155,9 @@ describe("LeaseGroup", () => {
     world.group.schedule(10);
     expect(world.pushed.get("lease-1")).toEqual([]);
     expect(world.demandNow).toMatchObject({ wanted: 1, argBytesByNode: { far: 100 << 20 } });
-    world.group.tick(60);
+    world.group.tick(400);
     expect(world.pushed.get("lease-1")).toEqual([]);
-    world.group.tick(110);
+    world.group.tick(410);
     expect(world.pushed.get("lease-1")?.map(({ number }) => number)).toEqual([2]);
     expect(world.demandNow?.wanted).toBe(0);
   });

@@ -35,8 +35,8 @@ describe("locality", () => {
   });
 
   it("gives a node the task whose arguments it has; the first, when none has much there", () => {
-    const first = task(stored(5e6, "a"));
-    const second = task(stored(5e6, "b"));
+    const first = task(stored(2e6, "a"));
+    const second = task(stored(2e6, "b"));
     const small = task(stored(1000, "c"));
     const queue = queueOf(first, second, small);
     expect(locality().nextFor(queue, "a", 0)).toBe(first);
@@ -50,11 +50,11 @@ describe("locality", () => {
     const far = task(stored(100 << 20, "a"));
     const queue = queueOf(far);
     expect(locality().nextFor(queue, "b", 1000)).toBeUndefined();
-    expect(locality().nextFor(queue, "b", 1099)).toBeUndefined();
-    expect(locality().nextFor(queue, "a", 1099)).toBe(far);
-    expect(locality().nextFor(queue, "b", 1100)).toBe(far);
-    const small = task(stored(4 << 20, "a"));
-    const both = task(stored(100 << 20, "a"), stored(95 << 20, "b"));
+    expect(locality().nextFor(queue, "b", 1399)).toBeUndefined();
+    expect(locality().nextFor(queue, "a", 1399)).toBe(far);
+    expect(locality().nextFor(queue, "b", 1400)).toBe(far);
+    const small = task(stored(1 << 20, "a"));
+    const both = task(stored(100 << 20, "a"), stored(99 << 20, "b"));
     for (const settled of [small, both]) expect(locality().nextFor(queueOf(settled), "b", 0)).toBe(settled);
     const huge = task(stored(2 ** 40, "a"));
     expect(locality().nextFor(queueOf(huge), "b", 0)).toBeUndefined();
@@ -66,9 +66,9 @@ describe("locality", () => {
     const far = (): Deque<TaskEntry> => queueOf(task(stored(100 << 20, "a")));
     const waited = far();
     expect(each.nextFor(waited, "b", 0)).toBeUndefined();
-    expect(each.nextFor(waited, "b", 100)).toBe(waited.peek());
-    expect(each.nextFor(far(), "b", 200)).toBeDefined();
-    expect(each.nextFor(far(), "b", 5_101)).toBeUndefined();
+    expect(each.nextFor(waited, "b", 400)).toBe(waited.peek());
+    expect(each.nextFor(far(), "b", 500)).toBeDefined();
+    expect(each.nextFor(far(), "b", 5_401)).toBeUndefined();
     expect(new Locality(false).nextFor(far(), "b", 0)).toBeDefined();
   });
 

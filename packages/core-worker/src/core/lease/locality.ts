@@ -8,8 +8,8 @@ const window = 16;
 const overtakenMax = 32;
 /** Fewer bytes on a node are no reason to prefer it. */
 const worthBytes = 1 << 20;
-/** What a transfer brings, roughly: a task with so much of its arguments elsewhere waits so long for a worker there. */
-const bytesPerMs = 1 << 20;
+/** What a transfer brings on a busy network: a task with so much of its arguments elsewhere waits so long for a worker there. */
+const bytesPerMs = 1 << 18;
 /** Shorter waits bring nothing: a lease takes some milliseconds. */
 const waitMinMs = 8;
 const waitMaxMs = 500;
