@@ -597,7 +597,7 @@ export class CoreWorker implements ToCore {
     // Said before it is done, so that the end counts as meant: no crash, no restart. Code 0 says more: whoever has no answer of it has nothing that
     // it began (Submitter U3).
     const told = this.announceExit(reason, 1000);
-    void Promise.all([this.executor.deliverAnswers(), told]).then(([delivered]) => this.o.user.exit(delivered ? 0 : 1));
+    void Promise.all([this.executor.answers.deliver(), told]).then(([delivered]) => this.o.user.exit(delivered ? 0 : 1));
   }
 
   private announceExit(reason: string, timeoutMs: number): Promise<unknown> {

@@ -1,23 +1,21 @@
 // Executor: tasks and actor calls that others pushed to this worker, from arrival to their answer.
 //
-// Owns:     executions (queued, handed over, running), exec templates, functions loaded, answers not yet sent.
-// Not mine: returned references until they are confirmed (handovers.ts), running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
-// Crosses:  in: pushTasks, stealTasks, cancelTask, confirmReturns, becomeActor; finished from the user's thread. out: ToUser, CallerService.
+// Owns:     executions (queued, handed over, running), exec templates, functions loaded.
+// Not mine: answers on their way (answers.ts), returned references until they are confirmed (handovers.ts), running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
+// Crosses:  in: pushTasks, stealTasks, cancelTask, confirmReturns, becomeActor; finished from the user's thread. out: ToUser, Answers.
 //
 // Invariants
 //   E1. every pushed task is answered exactly once, unless its caller is gone.
 //   E2. tasks are handed over in order of arrival, arguments ready; calls of one caller to an actor in that caller's order, without exception.
 //   E3. a task handed over may be taken back only by winning its claim against the user's thread (thread/claims.ts).
-//   E4. an answer leaves after the references that stay here are known to their owners (docs/decisions/0004).
-//   E5. items of a stream leave in the order in which they were yielded, none left out, before the stream's answer.
-import { type Clock, Deque, type Logger, messageOf, type Timer } from "@tray/common";
+//   E4. items of a stream leave in the order in which they were yielded, none left out, before the stream's answer.
+import { type Clock, Deque, type Logger } from "@tray/common";
 import {
   type ActorSpec,
   type Address,
   type BecomeActorReply,
   type CancelTask,
   CallerService,
-  type ErrorInfo,
   type GetFunctionReply,
   type NodeAddress,
   ObjectPurpose,
@@ -36,7 +34,9 @@ import type { Session } from "@tray/rpc";
 import { isClaimWon, openClaim, winClaim } from "../thread/claims.js";
 import { outcomes, type ReturnValue } from "../thread/to-core.js";
 import type { ExecTemplate, Located, ToUser } from "../thread/to-user.js";
+import { type AnsweringWorker, Answers } from "./answers.js";
 import { errorInfo, errorInfoOf } from "./failures.js";
+import { type Execution, isOver, type KnownTemplate, type Outgoing, unstarted } from "./execution.js";
 import type { Handovers } from "./handovers.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
@@ -45,43 +45,6 @@ import type { Registrar } from "./registrar.js";
 
 /** So many executions are handed over at once; fewer than there are claims. */
 const handedMax = 1024;
-
-interface Execution {
-  readonly id: number;
-  readonly session: Session | undefined;
-  readonly template: KnownTemplate | undefined;
-  readonly push: TaskPush | undefined;
-  readonly leaseId: string;
-  located: readonly Located[];
-  /** resolving: arguments or function on their way. ready: may be handed over. handed: with the user's thread. */
-  state: "resolving" | "ready" | "handed";
-  /** Slot of its claim, once handed. */
-  claim: number;
-  failed: ErrorInfo | undefined;
-  becoming: ((reply: BecomeActorReply) => void) | undefined;
-  /** The task's time limit, running. */
-  limit?: Timer;
-  stream: Outgoing | undefined;
-  /** An argument has yet to be made, or to be made again. */
-  lacking: boolean;
-}
-
-/** What is known here of a generator that runs. */
-interface Outgoing {
-  /** Items yielded, those that an earlier attempt delivered included. */
-  made: number;
-  consumed: number;
-  /** It waits for its consumer. */
-  paused: boolean;
-  /** An item could not be sent: the attempt is worth nothing from there on. */
-  broken: ErrorInfo | undefined;
-}
-
-interface KnownTemplate {
-  readonly key: number;
-  readonly wire: TaskTemplate;
-  calls: number;
-}
 
 export interface ExecutorHost {
   getFunction(jobId: string, functionId: string): Promise<GetFunctionReply>;
@@ -109,29 +72,25 @@ const confirmWithinMs = 5_000;
 const noLocated: readonly Located[] = Object.freeze([]);
 const templatesKey = Symbol("templates");
 
-export class Executor {
+export class Executor implements AnsweringWorker {
   private readonly queue = new Deque<Execution>();
   private readonly callers = new Map<Session, Deque<Execution>>();
   private readonly executions = new Map<number, Execution>();
   private readonly functions = new Map<string, Promise<void> | true>();
-  private readonly answers = new Map<Session, TaskDone[]>();
+  readonly answers: Answers;
   private handed = 0;
   private lastId = 0;
   private lastTemplateKey = 0;
-  private answering = false;
   private blockedGets = 0;
   private lacking = 0;
   /** The lease whose CPU was given back; "" = that of an actor under construction. */
   private toldBlocked: string | undefined;
-  private exiting = false;
+  /** This worker takes nothing more. */
+  isExiting = false;
   private actor: ActorSpec | undefined;
   /** Its constructor has not begun. */
   private constructing = false;
   private became: { readonly key: string; readonly reply: Promise<BecomeActorReply> } | undefined;
-  /** Who pushed something. */
-  private readonly pushers = new Set<Session>();
-  /** One of them was lost, perhaps with answers on their way. */
-  private missed = false;
   private lastLease = "";
 
   constructor(
@@ -139,12 +98,14 @@ export class Executor {
     private readonly claims: Int32Array,
     private readonly references: ReferenceTable,
     private readonly fetcher: ObjectFetcher,
-    private readonly registrar: Registrar,
+    registrar: Registrar,
     private readonly handovers: Handovers,
     private readonly clock: Clock,
-    private readonly logger: Logger,
+    logger: Logger,
     private readonly host: ExecutorHost,
-  ) {}
+  ) {
+    this.answers = new Answers(registrar, clock, logger, this);
+  }
 
   /** Tasks here that have not been answered. */
   get pending(): number {
@@ -161,12 +122,12 @@ export class Executor {
     for (const push of message.tasks) {
       const template = templates.get(push.templateId);
       if (template === undefined) {
-        this.answer(session, unstarted(push, TaskOutcome.SYSTEM_ERROR, errorInfo("SYSTEM", "a task came before its template")));
+        this.answers.add(session, unstarted(push, TaskOutcome.SYSTEM_ERROR, errorInfo("SYSTEM", "a task came before its template")));
         continue;
       }
       // Behind a task that waits it would wait, too, perhaps for itself.
-      if (this.exiting || this.isBlocked) {
-        this.answer(session, unstarted(push, TaskOutcome.UNSTARTED));
+      if (this.isExiting || this.isBlocked) {
+        this.answers.add(session, unstarted(push, TaskOutcome.UNSTARTED));
         continue;
       }
       const execution: Execution = {
@@ -265,10 +226,7 @@ export class Executor {
     if (execution.becoming !== undefined) {
       const failed = outcome === outcomes.error ? errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer }) : undefined;
       const { becoming } = execution;
-      const reply = (): void => becoming({ error: failed });
-      const settled = this.registrar.settled(); // E4
-      if (settled === undefined) reply();
-      else void settled.then(reply);
+      this.answers.whenSettled(() => becoming({ error: failed }));
       return;
     }
     if (session === undefined || push === undefined || template === undefined) return;
@@ -299,9 +257,7 @@ export class Executor {
     }
     template.calls++;
     const leaving = outcome === outcomes.exitActor || (template.wire.maxCalls > 0 && template.calls >= template.wire.maxCalls);
-    const settled = this.registrar.settled();
-    if (settled === undefined) this.answer(session, done);
-    else void settled.then(() => this.answer(session, done)); // E4
+    this.answers.addSettled(session, done);
     if (leaving) this.beginExit(outcome === outcomes.exitActor ? "the actor exited on purpose" : `ran ${template.calls} calls (maxCalls)`);
     this.handOver();
   }
@@ -311,7 +267,7 @@ export class Executor {
     return this.executions.has(execId);
   }
 
-  /** An item leaves at once (E5). False: its execution is over, nobody will be told of it. */
+  /** An item leaves at once (E4). False: its execution is over, nobody will be told of it. */
   yielded(execId: number, index: number, value: ReturnValue): boolean {
     const execution = this.executions.get(execId);
     const { session, push, stream } = execution ?? {};
@@ -325,7 +281,7 @@ export class Executor {
     try {
       session.client(CallerService).itemsMade({ items: [{ number, attempt, index, item }] });
     } catch (error) {
-      // Its caller has not taken what was sent before: nothing may be left out (E5), so another attempt goes on from what it has.
+      // Its caller has not taken what was sent before: nothing may be left out (E4), so another attempt goes on from what it has.
       stream.broken = errorInfoOf(error);
       this.handovers.confirmed(session, key);
       this.user.cancelExec(execId);
@@ -368,8 +324,7 @@ export class Executor {
     const spared = this.nextToBegin();
     this.giveBack((e) => e !== spared && e.session === session && (wanted === undefined || wanted.has((e.push as TaskPush).number)));
     // An answer in any case, so that the thief knows that the attempt is over: an empty one.
-    if (!this.answers.has(session)) this.answers.set(session, []);
-    this.scheduleAnswers();
+    this.answers.acknowledge(session);
   }
 
   /** What nothing runs before: it is here, elsewhere it would have to be brought. Tasks run in another order than they came when arguments are late. */
@@ -387,7 +342,7 @@ export class Executor {
       if (execution.session !== session || execution.push?.number !== message.number) continue;
       if (message.recursive) this.host.cancelChildren(execution.id);
       if (this.takeBack(execution)) {
-        this.answer(session, unstarted(execution.push, TaskOutcome.CANCELLED));
+        this.answers.add(session, unstarted(execution.push, TaskOutcome.CANCELLED));
         this.handOver();
       } else if (message.force && this.actor === undefined) {
         this.dying(); // only this task pays
@@ -402,9 +357,8 @@ export class Executor {
   }
 
   /** The caller is gone: what it has queued here is dropped; nobody would take the answer. */
-  callerLost(session: Session): void {
-    this.answers.delete(session);
-    this.pushers.delete(session);
+  private callerLost(session: Session, inOrder: boolean): void {
+    this.answers.lost(session, inOrder);
     for (const execution of [...this.executions.values()]) if (execution.session === session) this.takeBack(execution);
     for (const { id, stream, session: caller } of this.executions.values()) if (stream !== undefined && caller === session) this.user.cancelExec(id); // nobody consumes
     this.callers.delete(session);
@@ -423,7 +377,8 @@ export class Executor {
       this.giveBack(() => true); // they would wait behind a task that waits, perhaps for them
     });
   }
-  private get isBlocked(): boolean {
+  /** What is pushed to it now would wait behind what waits. */
+  get isBlocked(): boolean {
     return this.blockedGets > 0 && this.toldBlocked !== undefined;
   }
   blockedEnd(): void {
@@ -457,17 +412,17 @@ export class Executor {
 
   /** The process is about to end (process.exit in user code): what has not begun goes back, answers leave now. */
   dying(): void {
-    this.exiting = true;
+    this.isExiting = true;
     this.giveBack(() => true);
-    this.sendAnswers();
+    this.answers.send();
   }
 
   /** This worker ends on purpose: gives back what it will not start, finishes what runs, leaves. */
   private beginExit(reason: string): void {
-    if (this.exiting) return;
-    this.exiting = true;
+    if (this.isExiting) return;
+    this.isExiting = true;
     this.giveBack(() => true);
-    this.scheduleAnswers();
+    this.answers.schedule();
     this.leaveWhenDone(reason);
   }
 
@@ -505,7 +460,7 @@ export class Executor {
       this.user.collectGarbage(); // perhaps only forgotten handles keep them
       this.clock.after(100, () => this.drain(reason));
     } else if (this.executions.size === 0) {
-      this.exiting = true;
+      this.isExiting = true;
       this.host.leave(reason);
     } else this.clock.after(10, () => this.drain(reason));
   }
@@ -643,11 +598,8 @@ export class Executor {
     if (templates === undefined) {
       templates = new Map();
       session.local.set(templatesKey, templates);
-      this.pushers.add(session);
-      session.onLost((error) => {
-        if (error.details?.["goodbye"] !== true) this.missed = true;
-        this.callerLost(session);
-      });
+      this.answers.joined(session);
+      session.onLost((error) => this.callerLost(session, error.details?.["goodbye"] === true));
     }
     return templates;
   }
@@ -696,7 +648,7 @@ export class Executor {
       this.executions.delete(id);
       const outcome =
         execution.failed.code === "TASK_ERROR" || execution.failed.code.startsWith("OBJECT") ? TaskOutcome.ERROR : TaskOutcome.SYSTEM_ERROR;
-      this.answer(session, unstarted(push, outcome, execution.failed));
+      this.answers.add(session, unstarted(push, outcome, execution.failed));
       return;
     }
     execution.state = "handed";
@@ -725,7 +677,7 @@ export class Executor {
           details: { timeoutMs, attempt: push.attempt },
         },
       );
-      this.answer(session, unstarted(push, TaskOutcome.SYSTEM_ERROR, error));
+      this.answers.add(session, unstarted(push, TaskOutcome.SYSTEM_ERROR, error));
       this.dying();
       this.clock.after(killAfterMs, () => this.host.killSelf(`task ${name} took longer than ${timeoutMs} ms`));
     });
@@ -748,7 +700,7 @@ export class Executor {
   private giveBack(which: (execution: Execution) => boolean): void {
     for (const execution of [...this.executions.values()].reverse()) {
       if (execution.push === undefined || execution.session === undefined || !which(execution)) continue;
-      if (this.takeBack(execution)) this.answer(execution.session, unstarted(execution.push, TaskOutcome.UNSTARTED));
+      if (this.takeBack(execution)) this.answers.add(execution.session, unstarted(execution.push, TaskOutcome.UNSTARTED));
     }
   }
 
@@ -762,49 +714,9 @@ export class Executor {
     if (value.value !== undefined) return { where: { $case: "value", value: value.value as Buffer }, contained };
     return { where: { $case: "stored", value: { size: value.size, nodes: [this.host.node()] } }, contained };
   }
-
-  private answer(session: Session, done: TaskDone): void {
-    let batch = this.answers.get(session);
-    if (batch === undefined) {
-      batch = [];
-      this.answers.set(session, batch);
-    }
-    batch.push(done);
-    this.scheduleAnswers();
-  }
-
-  private scheduleAnswers(): void {
-    if (this.answering) return;
-    this.answering = true;
-    this.clock.soon(() => this.sendAnswers());
-  }
-
-  /** Sends what has been answered, and resolves when every caller has it. False: one of them may not. */
-  async deliverAnswers(): Promise<boolean> {
-    await this.registrar.settled(); // E4: some wait for it
-    this.sendAnswers();
-    const all = await Promise.allSettled([...this.pushers].map((session) => session.delivered()));
-    return !this.missed && all.every(({ status }) => status === "fulfilled");
-  }
-
-  /** Sends what has been answered. Called at the end of the turn, and at once when the process is about to end. */
-  sendAnswers(): void {
-    this.answering = false;
-    for (const [session, tasks] of this.answers) {
-      try {
-        session.client(CallerService).tasksDone({ tasks, workerExiting: this.exiting, workerBlocked: this.isBlocked });
-      } catch (error) {
-        this.logger.debug("answers dropped: the caller is gone", { error: messageOf(error) });
-      }
-    }
-    this.answers.clear();
-  }
 }
 
 const itemKey = (number: number, attempt: number, index: number): string => `${number}.${attempt}.${index}`;
-
-/** Nobody takes what is said there, or confirms it. */
-const isOver = ({ state }: Session): boolean => state === "lost" || state === "closed";
 
 /** Its generator pauses here, as the user's thread judges too. */
 function isFull({ template }: Execution, { made, consumed }: Outgoing): boolean {
@@ -816,8 +728,4 @@ function pinsOf(located: readonly Located[]): number[] {
   const pins: number[] = [];
   for (const one of located) if (one.kind === "stored") pins.push(one.pinId);
   return pins;
-}
-
-function unstarted(push: TaskPush, outcome: TaskOutcome, error?: ErrorInfo): TaskDone {
-  return { number: push.number, attempt: push.attempt, outcome, returns: [], error, durationUs: 0, needsConfirmation: false, retryable: false };
 }
