@@ -188,7 +188,7 @@ export class CoreWorker implements ToCore {
       },
       slotEntry: (slot) => this.references.bySlot(slot),
     });
-    this.requests = new Requests(user, this.references, this.fetcher, this.executor, () => this.arena?.capacity ?? 0);
+    this.requests = new Requests(user, this.references, this.fetcher, this.executor.lease, () => this.arena?.capacity ?? 0);
     this.calls = clusterCalls(this, o);
     this.serve(endpoint);
     this.watchCluster();

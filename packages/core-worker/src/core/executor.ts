@@ -1,7 +1,7 @@
 // Executor: tasks and actor calls that others pushed to this worker, from arrival to their answer.
 //
 // Owns:     executions (queued, handed over, running), exec templates, functions loaded.
-// Not mine: answers on their way (answers.ts), returned references until they are confirmed (handovers.ts), running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
+// Not mine: answers on their way (answers.ts), whether they wait (blocked-lease.ts), returned references until they are confirmed (handovers.ts), running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
 // Crosses:  in: pushTasks, stealTasks, cancelTask, confirmReturns, becomeActor; finished from the user's thread. out: ToUser, Answers.
 //
 // Invariants
@@ -35,6 +35,7 @@ import { isClaimWon, openClaim, winClaim } from "../thread/claims.js";
 import { outcomes, type ReturnValue } from "../thread/to-core.js";
 import type { ExecTemplate, Located, ToUser } from "../thread/to-user.js";
 import { type AnsweringWorker, Answers } from "./answers.js";
+import { BlockedLease, blockedAfterMs } from "./blocked-lease.js";
 import { errorInfo, errorInfoOf } from "./failures.js";
 import { type Execution, isOver, type KnownTemplate, type Outgoing, unstarted } from "./execution.js";
 import type { Handovers } from "./handovers.js";
@@ -64,7 +65,6 @@ export interface ExecutorHost {
   slotEntry(slot: number): ObjectEntry;
 }
 
-const blockedAfterMs = 2;
 /** For the last answers to leave before the process is killed. */
 const killAfterMs = 10;
 /** An actor that exits waits so long for those who have its last answers. */
@@ -77,21 +77,15 @@ export class Executor implements AnsweringWorker {
   private readonly callers = new Map<Session, Deque<Execution>>();
   private readonly executions = new Map<number, Execution>();
   private readonly functions = new Map<string, Promise<void> | true>();
+  readonly lease: BlockedLease;
   readonly answers: Answers;
   private handed = 0;
   private lastId = 0;
   private lastTemplateKey = 0;
-  private blockedGets = 0;
-  private lacking = 0;
-  /** The lease whose CPU was given back; "" = that of an actor under construction. */
-  private toldBlocked: string | undefined;
   /** This worker takes nothing more. */
   isExiting = false;
   private actor: ActorSpec | undefined;
-  /** Its constructor has not begun. */
-  private constructing = false;
   private became: { readonly key: string; readonly reply: Promise<BecomeActorReply> } | undefined;
-  private lastLease = "";
 
   constructor(
     private readonly user: ToUser,
@@ -104,6 +98,11 @@ export class Executor implements AnsweringWorker {
     logger: Logger,
     private readonly host: ExecutorHost,
   ) {
+    this.lease = new BlockedLease(clock, {
+      blocked: (leaseId, blocked) => host.blocked(leaseId, blocked),
+      handed: () => this.handed,
+      giveBackAll: () => this.giveBack(() => true),
+    });
     this.answers = new Answers(registrar, clock, logger, this);
   }
 
@@ -118,7 +117,7 @@ export class Executor implements AnsweringWorker {
   push(session: Session, message: PushTasks): void {
     const templates = this.templatesOf(session);
     for (const wire of message.templates) templates.set(wire.templateId, this.introduce(wire));
-    if (message.leaseId !== "") this.lastLease = message.leaseId;
+    this.lease.servesTasks(message.leaseId);
     for (const push of message.tasks) {
       const template = templates.get(push.templateId);
       if (template === undefined) {
@@ -165,7 +164,7 @@ export class Executor implements AnsweringWorker {
 
   private construct(spec: ActorSpec, incarnation: number): Promise<BecomeActorReply> {
     this.actor = spec;
-    this.constructing = true;
+    this.lease.servesConstruction();
     this.host.joinJob({ jobId: spec.jobId, namespace: spec.namespace, workingDir: spec.workingDir });
     this.host.activity(spec.className);
     return new Promise((resolve) => {
@@ -185,7 +184,7 @@ export class Executor implements AnsweringWorker {
       };
       this.executions.set(execution.id, execution);
       void this.prepare(execution, spec.jobId, [spec.functionId], spec.refs).then(() => {
-        this.constructing = false;
+        this.lease.servesActor();
         if (execution.failed !== undefined) {
           this.executions.delete(execution.id);
           resolve({ error: execution.failed });
@@ -315,8 +314,8 @@ export class Executor implements AnsweringWorker {
   private paused({ stream }: Execution, paused: boolean): void {
     if (stream === undefined || stream.paused === paused) return;
     stream.paused = paused;
-    if (paused) this.blockedBegin();
-    else this.blockedEnd();
+    if (paused) this.lease.blockedBegin();
+    else this.lease.blockedEnd();
   }
 
   steal(session: Session, message: StealTasks): void {
@@ -366,48 +365,15 @@ export class Executor implements AnsweringWorker {
     this.handOver();
   }
 
-  /** User code of a task waits for something that is not there. Paired with unblocked(). */
-  blockedBegin(): void {
-    this.blockedGets++;
-    if (this.blockedGets > 1 || this.actor !== undefined) return;
-    this.clock.after(blockedAfterMs, () => {
-      if (this.blockedGets === 0 || this.toldBlocked !== undefined || this.handed === 0) return;
-      this.toldBlocked = this.lastLease;
-      this.host.blocked(this.toldBlocked, true);
-      this.giveBack(() => true); // they would wait behind a task that waits, perhaps for them
-    });
-  }
   /** What is pushed to it now would wait behind what waits. */
   get isBlocked(): boolean {
-    return this.blockedGets > 0 && this.toldBlocked !== undefined;
-  }
-  blockedEnd(): void {
-    this.blockedGets--;
-    if (this.blockedGets > 0 || this.toldBlocked === undefined) return;
-    this.host.blocked(this.toldBlocked, false);
-    this.toldBlocked = undefined;
-  }
-
-  /**
-   * While nothing runs here and a task, or the constructor of an actor, waits for an argument that somebody makes, the lease's CPU goes back:
-   * who makes it may need this very CPU.
-   */
-  private considerStarved(): void {
-    const starved = this.lacking > 0 && this.handed === 0;
-    if (starved && this.toldBlocked === undefined) {
-      const lease = this.actor === undefined ? this.lastLease : "";
-      if (this.actor === undefined ? lease === "" : !this.constructing) return;
-      this.toldBlocked = lease;
-      this.host.blocked(lease, true);
-    } else if (!starved && this.blockedGets === 0 && this.toldBlocked !== undefined) {
-      this.host.blocked(this.toldBlocked, false);
-      this.toldBlocked = undefined;
-    }
+    return this.lease.isBlocked;
   }
   private lacks(execution: Execution, lacking: boolean): void {
     if (execution.lacking === lacking) return;
     execution.lacking = lacking;
-    this.lacking += lacking ? 1 : -1;
+    if (lacking) this.lease.lackingBegin();
+    else this.lease.lackingEnd();
   }
 
   /** The process is about to end (process.exit in user code): what has not begun goes back, answers leave now. */
@@ -501,7 +467,7 @@ export class Executor implements AnsweringWorker {
       this.clock.after(blockedAfterMs, () => {
         if (entries.every((entry) => entry.ready) || execution.state !== "resolving" || !this.executions.has(execution.id)) return;
         this.lacks(execution, true);
-        this.considerStarved();
+        this.lease.consider();
       });
     });
     if (fetched.length < entries.length) return fetched;
@@ -617,7 +583,7 @@ export class Executor implements AnsweringWorker {
 
   private handOver(): void {
     this.handReady();
-    if (this.lacking > 0 || this.toldBlocked !== undefined) this.considerStarved();
+    this.lease.consider();
   }
 
   private handReady(): void {

@@ -7,7 +7,7 @@
 import { formatSize, messageOf } from "@tray/common";
 import { type ErrorInfo, ObjectPurpose } from "@tray/protocol";
 import type { Located, ToUser } from "../thread/to-user.js";
-import type { Executor } from "./executor.js";
+import type { BlockedLease } from "./blocked-lease.js";
 import { errorInfo, errorInfoOf, failureOf } from "./failures.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
@@ -29,7 +29,7 @@ export class Requests {
     private readonly user: ToUser,
     private readonly references: ReferenceTable,
     private readonly fetcher: ObjectFetcher,
-    private readonly executor: Executor,
+    private readonly lease: BlockedLease,
     /** Of this node's object store. */
     private readonly storeBytes: () => number,
   ) {}
@@ -195,13 +195,13 @@ export class Requests {
   private begin(requestId: number, blocking: boolean): Open {
     const request: Open = { forgotten: false, left: 0, blocking, onForget: undefined };
     this.open.set(requestId, request);
-    if (blocking) this.executor.blockedBegin(); // Q2
+    if (blocking) this.lease.blockedBegin(); // Q2
     return request;
   }
   private end(requestId: number, request: Open): void {
     if (this.open.get(requestId) !== request) return;
     this.open.delete(requestId);
-    if (request.blocking) this.executor.blockedEnd();
+    if (request.blocking) this.lease.blockedEnd();
   }
 }
 
