@@ -1,7 +1,8 @@
 // Executor: tasks and actor calls that others pushed to this worker, from arrival to their answer.
 //
-// Owns:     executions (queued, handed over, running), exec templates, functions loaded.
-// Not mine: answers on their way (answers.ts), whether they wait (blocked-lease.ts), returned references until they are confirmed (handovers.ts), running user code (the user's thread), fetching values (object-fetcher.ts), counts (reference-table.ts).
+// Owns:     executions (queued, handed over, running), exec templates.
+// Not mine: functions and arguments (dependencies.ts), whether they wait (blocked-lease.ts), answers on their way (answers.ts), returned references until they
+//           are confirmed (handovers.ts), running user code (the user's thread).
 // Crosses:  in: pushTasks, stealTasks, cancelTask, confirmReturns, becomeActor; finished from the user's thread. out: ToUser, Answers.
 //
 // Invariants
@@ -18,7 +19,6 @@ import {
   CallerService,
   type GetFunctionReply,
   type NodeAddress,
-  ObjectPurpose,
   type PushTasks,
   type RefArg,
   type RefInfo,
@@ -36,6 +36,7 @@ import { outcomes, type ReturnValue } from "../thread/to-core.js";
 import type { ExecTemplate, Located, ToUser } from "../thread/to-user.js";
 import { type AnsweringWorker, Answers } from "./answers.js";
 import { BlockedLease, blockedAfterMs } from "./blocked-lease.js";
+import { Dependencies } from "./dependencies.js";
 import { errorInfo, errorInfoOf } from "./failures.js";
 import { type Execution, isOver, type KnownTemplate, type Outgoing, unstarted } from "./execution.js";
 import type { Handovers } from "./handovers.js";
@@ -76,7 +77,7 @@ export class Executor implements AnsweringWorker {
   private readonly queue = new Deque<Execution>();
   private readonly callers = new Map<Session, Deque<Execution>>();
   private readonly executions = new Map<number, Execution>();
-  private readonly functions = new Map<string, Promise<void> | true>();
+  private readonly dependencies: Dependencies;
   readonly lease: BlockedLease;
   readonly answers: Answers;
   private handed = 0;
@@ -91,13 +92,18 @@ export class Executor implements AnsweringWorker {
     private readonly user: ToUser,
     private readonly claims: Int32Array,
     private readonly references: ReferenceTable,
-    private readonly fetcher: ObjectFetcher,
+    fetcher: ObjectFetcher,
     registrar: Registrar,
     private readonly handovers: Handovers,
     private readonly clock: Clock,
     logger: Logger,
     private readonly host: ExecutorHost,
   ) {
+    this.dependencies = new Dependencies(user, references, fetcher, {
+      getFunction: (jobId, functionId) => host.getFunction(jobId, functionId),
+      self: () => host.self(),
+      absent: (execution, entries) => this.argumentsAbsent(execution, entries),
+    });
     this.lease = new BlockedLease(clock, {
       blocked: (leaseId, blocked) => host.blocked(leaseId, blocked),
       handed: () => this.handed,
@@ -148,7 +154,7 @@ export class Executor implements AnsweringWorker {
       this.executions.set(execution.id, execution);
       this.lineOf(execution).push(execution);
       const { functionId, jobId, retryClassesId } = template.wire;
-      const ready = this.loaded(functionId) && this.loaded(retryClassesId);
+      const ready = this.dependencies.isLoaded(functionId) && this.dependencies.isLoaded(retryClassesId);
       if (ready && push.refs.length === 0) execution.state = "ready";
       else void this.prepare(execution, jobId, [functionId, retryClassesId], push.refs);
     }
@@ -433,62 +439,28 @@ export class Executor implements AnsweringWorker {
 
   private async prepare(execution: Execution, jobId: string, functionIds: readonly string[], refs: readonly RefArg[]): Promise<void> {
     try {
-      const [, located] = await Promise.all([Promise.all(functionIds.map((id) => this.load(jobId, id))), this.locate(refs, execution)]);
+      const [, located] = await this.dependencies.resolve(execution, jobId, functionIds, refs);
       execution.located = located;
       const failed = located.find((l) => l.kind === "failed");
       if (failed !== undefined && failed.kind === "failed") {
         execution.failed = { ...failed.failure, cause: failed.failure.cause as Buffer };
-        this.fetcher.unpin(pinsOf(located));
+        this.dependencies.unpin(execution);
       }
     } catch (error) {
       execution.failed = errorInfoOf(error);
     }
     this.lacks(execution, false);
     if (execution.state === "resolving") execution.state = "ready";
-    if (!this.executions.has(execution.id)) this.fetcher.unpin(pinsOf(execution.located)); // given back meanwhile
+    if (!this.executions.has(execution.id)) this.dependencies.unpin(execution); // given back meanwhile
     this.handOver();
   }
 
-  /** All of them, or among others one that has failed. */
-  private async locate(refs: readonly RefArg[], execution: Execution): Promise<readonly Located[]> {
-    const located: Located[] = [];
-    const entries: ObjectEntry[] = [];
-    const places: number[] = [];
-    for (const [i, ref] of refs.entries()) {
-      const argument = this.argument(ref);
-      if ("kind" in argument) located[i] = argument;
-      else {
-        places.push(i);
-        entries.push(argument);
-      }
-    }
-    if (entries.length === 0) return located;
-    const fetched = await this.fetcher.locateAll(entries, ObjectPurpose.ARGUMENT, () => {
-      this.clock.after(blockedAfterMs, () => {
-        if (entries.every((entry) => entry.ready) || execution.state !== "resolving" || !this.executions.has(execution.id)) return;
-        this.lacks(execution, true);
-        this.lease.consider();
-      });
+  private argumentsAbsent(execution: Execution, entries: readonly ObjectEntry[]): void {
+    this.clock.after(blockedAfterMs, () => {
+      if (entries.every((entry) => entry.ready) || execution.state !== "resolving" || !this.executions.has(execution.id)) return;
+      this.lacks(execution, true);
+      this.lease.consider();
     });
-    if (fetched.length < entries.length) return fetched;
-    for (const [i, place] of places.entries()) located[place] = fetched[i] as Located;
-    return located;
-  }
-
-  /** What the caller knew of it, or else the object to be fetched. */
-  private argument(ref: RefArg): Located | ObjectEntry {
-    const { known } = ref;
-    if (known?.$case === "value") return { kind: "value", value: known.value };
-    if (known?.$case === "error") return { kind: "failed", failure: known.value };
-    const info = ref.ref as RefInfo;
-    const owner = info.owner as NonNullable<RefInfo["owner"]>;
-    const mine = owner.workerId === this.host.self().workerId;
-    const entry = mine ? this.references.get(info.objectId) : this.references.borrow(info.objectId, owner);
-    if (entry === undefined)
-      return { kind: "failed", failure: errorInfo("OBJECT_LOST", `object ${info.objectId} was freed by its owner, this very worker`) };
-    if (known?.$case === "stored" && !mine && entry.state.kind === "pending")
-      this.references.resolve(entry, { kind: "stored", size: known.value.size, nodes: known.value.nodes });
-    return entry;
   }
 
   /**
@@ -497,39 +469,12 @@ export class Executor implements AnsweringWorker {
    */
   letGo(): void {
     for (const execution of this.executions.values()) {
-      const { push, template, state, located } = execution;
-      const pins = pinsOf(located);
-      if (state !== "ready" || pins.length === 0 || push === undefined || template === undefined) continue;
-      this.fetcher.unpin(pins);
+      const { push, template, state } = execution;
+      if (state !== "ready" || push === undefined || template === undefined || !this.dependencies.unpin(execution)) continue;
       execution.located = noLocated;
       execution.state = "resolving";
       void this.prepare(execution, template.wire.jobId, [], push.refs);
     }
-  }
-
-  private loaded(functionId: string): boolean {
-    return functionId === "" || this.functions.get(functionId) === true;
-  }
-
-  private async load(jobId: string, functionId: string): Promise<void> {
-    if (functionId === "") return;
-    const known = this.functions.get(functionId);
-    if (known !== undefined) {
-      if (known !== true) await known;
-      return;
-    }
-    const loading = this.host.getFunction(jobId, functionId).then(
-      ({ blob }) => {
-        this.functions.set(functionId, true);
-        this.user.loadFunction(functionId, blob);
-      },
-      (error: unknown) => {
-        this.functions.delete(functionId);
-        throw error;
-      },
-    );
-    this.functions.set(functionId, loading);
-    await loading;
   }
 
   private introduce(wire: TaskTemplate): KnownTemplate {
@@ -657,7 +602,7 @@ export class Executor implements AnsweringWorker {
       this.handed--;
     } else (this.actor === undefined ? this.queue : this.callers.get(execution.session as Session))?.removeFirst((e) => e === execution);
     // At once: the user's thread may come to it only after a task that waits for this very room.
-    this.fetcher.unpin(pinsOf(execution.located));
+    this.dependencies.unpin(execution);
     this.executions.delete(execution.id);
     this.lacks(execution, false);
     return true;
@@ -688,10 +633,4 @@ const itemKey = (number: number, attempt: number, index: number): string => `${n
 function isFull({ template }: Execution, { made, consumed }: Outgoing): boolean {
   const limit = template?.wire.backpressure ?? 0;
   return limit > 0 && made - consumed >= limit;
-}
-
-function pinsOf(located: readonly Located[]): number[] {
-  const pins: number[] = [];
-  for (const one of located) if (one.kind === "stored") pins.push(one.pinId);
-  return pins;
 }
