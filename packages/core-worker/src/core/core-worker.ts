@@ -49,6 +49,7 @@ import type { LeaseGroupLimits } from "./lease/group.js";
 import { Leases } from "./leases.js";
 import type { ObjectEntry } from "./object-entry.js";
 import { ObjectFetcher } from "./object-fetcher.js";
+import { OrderlyExit } from "./orderly-exit.js";
 import { ownerService } from "./owner-service.js";
 import { Peers } from "./peers.js";
 import { ReferenceTable } from "./reference-table.js";
@@ -104,6 +105,7 @@ export class CoreWorker implements ToCore {
   private readonly registrar: Registrar;
   private readonly borrowers: Borrowers;
   private readonly handovers: Handovers;
+  private readonly exit: OrderlyExit;
   private readonly deletions: Deletions;
   readonly collection: GarbageCollection;
   private readonly requests: Requests;
@@ -118,7 +120,6 @@ export class CoreWorker implements ToCore {
   private arena: ArenaWriter | undefined;
   private graceMs = defaultGraceMs;
   private closed = false;
-  private leaving = false;
 
   constructor(private readonly o: CoreWorkerOptions) {
     const { endpoint, clock, logger, user } = o;
@@ -181,12 +182,16 @@ export class CoreWorker implements ToCore {
       self: () => o.self,
       cancelChildren: (execId) => this.cancelChildren(execId),
       killSelf: (reason) => o.process.killSelf(reason),
-      announceExit: (reason) => void this.announceExit(reason, 0),
-      leave: (reason) => this.leave(reason),
+      exitWhenDone: (reason) => this.exit.whenDone(reason),
       joinJob: (job) => {
         this.job ??= job;
       },
       slotEntry: (slot) => this.references.bySlot(slot),
+    });
+    this.exit = new OrderlyExit(user, this.executor, this.references, this.handovers, clock, logger, {
+      workerId: o.self.workerId,
+      raylet: () => this.raylet,
+      close: () => this.close(),
     });
     this.requests = new Requests(user, this.references, this.fetcher, this.executor.lease, () => this.arena?.capacity ?? 0);
     this.calls = clusterCalls(this, o);
@@ -589,23 +594,6 @@ export class CoreWorker implements ToCore {
     for (const task of [...this.submitter.all()]) if (task.parent === execId && task.state !== "done") this.submitter.cancel(task, false, true);
   }
 
-  private leave(reason: string): void {
-    if (this.leaving) return;
-    this.leaving = true;
-    this.o.logger.info("leaving", { reason });
-    this.close();
-    // Said before it is done, so that the end counts as meant: no crash, no restart. Code 0 says more: whoever has no answer of it has nothing that
-    // it began (Submitter U3).
-    const told = this.announceExit(reason, 1000);
-    void Promise.all([this.executor.answers.deliver(), told]).then(([delivered]) => this.o.user.exit(delivered ? 0 : 1));
-  }
-
-  private announceExit(reason: string, timeoutMs: number): Promise<unknown> {
-    return this.raylet
-      .killWorker({ workerId: this.o.self.workerId, reason, graceful: true }, { timeoutMs, retry: true })
-      .catch((error: unknown) => this.o.logger.debug("the raylet was not told", { error: messageOf(error) }));
-  }
-
   private replyFailed(requestId: number, error: unknown): void {
     this.o.user.reply(requestId, false, JSON.stringify(failureOf(errorInfoOf(error))));
   }
@@ -658,8 +646,8 @@ export class CoreWorker implements ToCore {
           return this.executor.becomeActor(m.spec, m.incarnation);
         },
         exit: (m) => {
-          if (m.graceful) this.executor.drain(m.reason);
-          else this.leave(m.reason);
+          if (m.graceful) this.exit.drain(m.reason);
+          else this.exit.now(m.reason);
         },
       });
     }

@@ -57,10 +57,8 @@ export interface ExecutorHost {
   cancelChildren(execId: number): void;
   /** Ends this process at once, whatever the user's thread does. */
   killSelf(reason: string): void;
-  /** Tells the raylet that this worker takes no more work and will end by itself. */
-  announceExit(reason: string): void;
-  /** Ends this process when what was sent has arrived. */
-  leave(reason: string): void;
+  /** Ends this process when what runs has ended. */
+  exitWhenDone(reason: string): void;
   /** The worker belongs to this job from now on. */
   joinJob(job: { jobId: string; namespace: string; workingDir: string }): void;
   slotEntry(slot: number): ObjectEntry;
@@ -68,8 +66,6 @@ export interface ExecutorHost {
 
 /** For the last answers to leave before the process is killed. */
 const killAfterMs = 10;
-/** An actor that exits waits so long for those who have its last answers. */
-const confirmWithinMs = 5_000;
 const noLocated: readonly Located[] = Object.freeze([]);
 const templatesKey = Symbol("templates");
 
@@ -91,7 +87,7 @@ export class Executor implements AnsweringWorker {
   constructor(
     private readonly user: ToUser,
     private readonly claims: Int32Array,
-    private readonly references: ReferenceTable,
+    references: ReferenceTable,
     fetcher: ObjectFetcher,
     registrar: Registrar,
     private readonly handovers: Handovers,
@@ -389,52 +385,18 @@ export class Executor implements AnsweringWorker {
     this.answers.send();
   }
 
-  /** This worker ends on purpose: gives back what it will not start, finishes what runs, leaves. */
+  /** This worker ends on purpose: what it will not start goes back. */
   private beginExit(reason: string): void {
     if (this.isExiting) return;
     this.isExiting = true;
     this.giveBack(() => true);
     this.answers.schedule();
-    this.leaveWhenDone(reason);
+    this.host.exitWhenDone(reason);
   }
 
   /** Who will own what an execution returns. */
   callerOf(execId: number): Address | undefined {
     return this.executions.get(execId)?.template?.wire.caller;
-  }
-
-  private leaveWhenDone(reason: string): void {
-    // The user's thread may have begun the next task before this one's end came here.
-    if (this.executions.size > 0) this.clock.after(10, () => this.leaveWhenDone(reason));
-    else if (this.actor !== undefined) this.leaveWhenConfirmed(reason, this.clock.now() + confirmWithinMs);
-    else if (!this.isNeeded) this.clock.endOfTurn(() => this.host.leave(reason));
-    else {
-      // Others still use what this worker owns: it takes no more work, and ends when they are done.
-      this.host.announceExit(reason);
-      this.drain(reason);
-    }
-  }
-
-  /** What an actor owns goes with it; what it passed on does not: its end in order says that everybody has that. */
-  private leaveWhenConfirmed(reason: string, untilMs: number): void {
-    if (this.handovers.count > 0 && this.clock.now() < untilMs) this.clock.after(10, () => this.leaveWhenConfirmed(reason, untilMs));
-    else this.clock.endOfTurn(() => this.host.leave(reason));
-  }
-
-  /** Its end would lose objects that others use, or are about to. */
-  private get isNeeded(): boolean {
-    return this.handovers.count > 0 || this.references.holdsForOthers();
-  }
-
-  /** Exit asked for by the raylet: gracefully means after what is queued. */
-  drain(reason: string): void {
-    if (this.executions.size === 0 && this.isNeeded) {
-      this.user.collectGarbage(); // perhaps only forgotten handles keep them
-      this.clock.after(100, () => this.drain(reason));
-    } else if (this.executions.size === 0) {
-      this.isExiting = true;
-      this.host.leave(reason);
-    } else this.clock.after(10, () => this.drain(reason));
   }
 
   private async prepare(execution: Execution, jobId: string, functionIds: readonly string[], refs: readonly RefArg[]): Promise<void> {
