@@ -389,10 +389,10 @@ export class CoreWorker implements ToCore {
     this.executor.finished(execId, outcome, durationUs, returns, error, errorMessage);
   }
   yielded(execId: number, index: number, objectId: string, item: ReturnValue): void {
-    if (!this.executor.yielded(execId, index, item) && objectId !== "") this.raylet.deleteObjects({ objectIds: [objectId] });
+    if (!this.executor.streams.yielded(execId, index, item) && objectId !== "") this.raylet.deleteObjects({ objectIds: [objectId] });
   }
   resting(execId: number): void {
-    this.executor.resting(execId);
+    this.executor.streams.resting(execId);
   }
   nextItem(requestId: number, inTask: boolean, streamSlot: number, itemSlot: number): void {
     const { task } = this.references.bySlot(streamSlot);
@@ -640,7 +640,7 @@ export class CoreWorker implements ToCore {
         stealTasks: (m, c) => this.executor.steal(c.session, m),
         cancelTask: (m, c) => this.executor.cancel(c.session, m),
         confirmReturns: (m, c) => this.executor.confirm(c.session, m.numbers),
-        streamProgress: (m, c) => this.executor.streamProgress(c.session, m),
+        streamProgress: (m, c) => this.executor.streams.progress(c.session, m),
         becomeActor: (m) => {
           if (m.spec === undefined) throw new TrayError("INVALID_ARGUMENT", "becomeActor without a spec");
           return this.executor.becomeActor(m.spec, m.incarnation);

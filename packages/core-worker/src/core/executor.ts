@@ -1,29 +1,26 @@
 // Executor: tasks and actor calls that others pushed to this worker, from arrival to their answer.
 //
 // Owns:     executions (queued, handed over, running), exec templates.
-// Not mine: functions and arguments (dependencies.ts), whether they wait (blocked-lease.ts), answers on their way (answers.ts), returned references until they
-//           are confirmed (handovers.ts), running user code (the user's thread).
+// Not mine: functions and arguments (dependencies.ts), items of streams (outgoing-streams.ts), whether they wait (blocked-lease.ts), answers on their way
+//           (answers.ts), returned references until they are confirmed (handovers.ts), running user code (the user's thread).
 // Crosses:  in: pushTasks, stealTasks, cancelTask, confirmReturns, becomeActor; finished from the user's thread. out: ToUser, Answers.
 //
 // Invariants
 //   E1. every pushed task is answered exactly once, unless its caller is gone.
 //   E2. tasks are handed over in order of arrival, arguments ready; calls of one caller to an actor in that caller's order, without exception.
 //   E3. a task handed over may be taken back only by winning its claim against the user's thread (thread/claims.ts).
-//   E4. items of a stream leave in the order in which they were yielded, none left out, before the stream's answer.
 import { type Clock, Deque, type Logger } from "@tray/common";
 import {
   type ActorSpec,
   type Address,
   type BecomeActorReply,
   type CancelTask,
-  CallerService,
   type GetFunctionReply,
   type NodeAddress,
   type PushTasks,
   type RefArg,
   type RefInfo,
   type StealTasks,
-  type StreamProgress,
   type TaskDone,
   TaskOutcome,
   type TaskPush,
@@ -38,10 +35,11 @@ import { type AnsweringWorker, Answers } from "./answers.js";
 import { BlockedLease, blockedAfterMs } from "./blocked-lease.js";
 import { Dependencies } from "./dependencies.js";
 import { errorInfo, errorInfoOf } from "./failures.js";
-import { type Execution, isOver, type KnownTemplate, type Outgoing, unstarted } from "./execution.js";
+import { type Execution, isOver, type KnownTemplate, unstarted } from "./execution.js";
 import type { Handovers } from "./handovers.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
+import { OutgoingStreams, outgoing } from "./outgoing-streams.js";
 import type { ReferenceTable } from "./reference-table.js";
 import type { Registrar } from "./registrar.js";
 
@@ -75,6 +73,7 @@ export class Executor implements AnsweringWorker {
   private readonly executions = new Map<number, Execution>();
   private readonly dependencies: Dependencies;
   readonly lease: BlockedLease;
+  readonly streams: OutgoingStreams;
   readonly answers: Answers;
   private handed = 0;
   private lastId = 0;
@@ -105,6 +104,7 @@ export class Executor implements AnsweringWorker {
       handed: () => this.handed,
       giveBackAll: () => this.giveBack(() => true),
     });
+    this.streams = new OutgoingStreams(this.executions, user, handovers, this.lease, (value, held) => this.returnOf(value, held));
     this.answers = new Answers(registrar, clock, logger, this);
   }
 
@@ -143,9 +143,7 @@ export class Executor implements AnsweringWorker {
         failed: undefined,
         becoming: undefined,
         lacking: false,
-        stream: template.wire.streaming
-          ? { made: push.stream?.delivered ?? 0, consumed: push.stream?.consumed ?? 0, paused: false, broken: undefined }
-          : undefined,
+        stream: template.wire.streaming ? outgoing(push) : undefined,
       };
       this.executions.set(execution.id, execution);
       this.lineOf(execution).push(execution);
@@ -222,8 +220,8 @@ export class Executor implements AnsweringWorker {
     this.executions.delete(execId);
     this.handed--;
     execution.limit?.cancel();
-    this.paused(execution, false);
     const { session, push, template, stream } = execution;
+    if (stream !== undefined) this.streams.ended(stream);
     if (execution.becoming !== undefined) {
       const failed = outcome === outcomes.error ? errorInfo("TASK_ERROR", errorMessage, { cause: error as Buffer }) : undefined;
       const { becoming } = execution;
@@ -268,58 +266,6 @@ export class Executor implements AnsweringWorker {
     return this.executions.has(execId);
   }
 
-  /** An item leaves at once (E4). False: its execution is over, nobody will be told of it. */
-  yielded(execId: number, index: number, value: ReturnValue): boolean {
-    const execution = this.executions.get(execId);
-    const { session, push, stream } = execution ?? {};
-    if (execution === undefined || session === undefined || push === undefined || stream === undefined) return false;
-    if (stream.broken !== undefined || isOver(session)) return false;
-    const held: ObjectEntry[] = [];
-    const item = this.returnOf(value, held);
-    const { number, attempt } = push;
-    const key = itemKey(number, attempt, index);
-    if (held.length > 0) this.handovers.hold(session, key, held);
-    try {
-      session.client(CallerService).itemsMade({ items: [{ number, attempt, index, item }] });
-    } catch (error) {
-      // Its caller has not taken what was sent before: nothing may be left out (E4), so another attempt goes on from what it has.
-      stream.broken = errorInfoOf(error);
-      this.handovers.confirmed(session, key);
-      this.user.cancelExec(execId);
-      return false;
-    }
-    stream.made = Math.max(stream.made, index);
-    this.paused(execution, index === stream.made && isFull(execution, stream));
-    return true;
-  }
-
-  resting(execId: number): void {
-    const execution = this.executions.get(execId);
-    if (execution?.stream !== undefined) this.paused(execution, isFull(execution, execution.stream)); // word of its consumer may have crossed this
-  }
-
-  streamProgress(session: Session, message: StreamProgress): void {
-    const { number, attempt, consumed } = message;
-    for (const index of message.confirmed) this.handovers.confirmed(session, itemKey(number, attempt, index));
-    for (const execution of this.executions.values()) {
-      const { stream, push } = execution;
-      if (stream === undefined || execution.session !== session || push?.number !== number || push.attempt !== attempt) continue;
-      if (consumed <= stream.consumed) return;
-      stream.consumed = consumed;
-      if (!isFull(execution, stream)) this.paused(execution, false);
-      if (execution.state === "handed") this.user.consumed(execution.id, consumed);
-      return;
-    }
-  }
-
-  /** A generator that waits for its consumer gives its processors back meanwhile: the consumer may need them. */
-  private paused({ stream }: Execution, paused: boolean): void {
-    if (stream === undefined || stream.paused === paused) return;
-    stream.paused = paused;
-    if (paused) this.lease.blockedBegin();
-    else this.lease.blockedEnd();
-  }
-
   steal(session: Session, message: StealTasks): void {
     const wanted = message.numbers.length === 0 ? undefined : new Set(message.numbers);
     const spared = this.nextToBegin();
@@ -361,7 +307,7 @@ export class Executor implements AnsweringWorker {
   private callerLost(session: Session, inOrder: boolean): void {
     this.answers.lost(session, inOrder);
     for (const execution of [...this.executions.values()]) if (execution.session === session) this.takeBack(execution);
-    for (const { id, stream, session: caller } of this.executions.values()) if (stream !== undefined && caller === session) this.user.cancelExec(id); // nobody consumes
+    this.streams.callerLost(session);
     this.callers.delete(session);
     this.handovers.lost(session);
     this.handOver();
@@ -542,7 +488,7 @@ export class Executor implements AnsweringWorker {
     execution.limit = this.clock.after(timeoutMs, () => {
       if (!this.executions.delete(execution.id)) return;
       this.handed--;
-      this.paused(execution, false);
+      if (execution.stream !== undefined) this.streams.ended(execution.stream);
       const error = errorInfo(
         "TASK_TIMEOUT",
         `task ${name} (attempt ${push.attempt}) took longer than its timeout of ${timeoutMs} ms and was ended with its worker`,
@@ -587,12 +533,4 @@ export class Executor implements AnsweringWorker {
     if (value.value !== undefined) return { where: { $case: "value", value: value.value as Buffer }, contained };
     return { where: { $case: "stored", value: { size: value.size, nodes: [this.host.node()] } }, contained };
   }
-}
-
-const itemKey = (number: number, attempt: number, index: number): string => `${number}.${attempt}.${index}`;
-
-/** Its generator pauses here, as the user's thread judges too. */
-function isFull({ template }: Execution, { made, consumed }: Outgoing): boolean {
-  const limit = template?.wire.backpressure ?? 0;
-  return limit > 0 && made - consumed >= limit;
 }
