@@ -3,8 +3,9 @@ import { type Clock, type Logger, type Metrics, type Random, TrayError } from "@
 import { parseSystemConfig } from "@tray/config";
 import { GcsService, type NodeInfo, NodeState, newWorkerId, RayletService, type WorkerId } from "@tray/protocol";
 import { Endpoint, type FaultPlan, type Session, type Transport } from "@tray/rpc";
-import { type ArenaWriter, CoreWorker } from "../core/core-worker.js";
+import { CoreWorker } from "../core/core-worker.js";
 import { GcsLink } from "../core/gcs-link.js";
+import type { ArenaWriter } from "../core/object-writer.js";
 import type { ToUser } from "../thread/to-user.js";
 
 export interface DriverOptions {

@@ -49,6 +49,7 @@ import type { LeaseGroupLimits } from "./lease/group.js";
 import { Leases } from "./leases.js";
 import type { ObjectEntry } from "./object-entry.js";
 import { ObjectFetcher } from "./object-fetcher.js";
+import { type ArenaWriter, ObjectWriter } from "./object-writer.js";
 import { OrderlyExit } from "./orderly-exit.js";
 import { ownerService } from "./owner-service.js";
 import { Peers } from "./peers.js";
@@ -57,13 +58,6 @@ import { Registrar } from "./registrar.js";
 import { Requests } from "./requests.js";
 import { Submitter } from "./submitter.js";
 import { Template, type TaskEntry } from "./task-entry.js";
-
-/** Writes [offset, offset + length) of the node's arena: for values that come from the user's thread as bytes. */
-export interface ArenaWriter {
-  /** Bytes. */
-  readonly capacity: number;
-  write(offset: number, length: number): Uint8Array;
-}
 
 export interface CoreWorkerOptions {
   readonly endpoint: Endpoint;
@@ -107,17 +101,14 @@ export class CoreWorker implements ToCore {
   private readonly handovers: Handovers;
   private readonly exit: OrderlyExit;
   private readonly deletions: Deletions;
+  private readonly writer: ObjectWriter;
   readonly collection: GarbageCollection;
   private readonly requests: Requests;
   private readonly templates = new Map<number, Template>();
   private readonly calls: ClusterCalls;
   private readonly functionsPut = new Map<string, Promise<unknown>>();
   private job: CoreWorkerOptions["job"];
-  private readonly writing = new Map<string, number>();
-  /** Results being written into the arena, by the execution that returns them. */
-  private readonly returning = new Map<string, number>();
   private bulkAddress = "";
-  private arena: ArenaWriter | undefined;
   private graceMs = defaultGraceMs;
   private closed = false;
 
@@ -193,7 +184,8 @@ export class CoreWorker implements ToCore {
       raylet: () => this.raylet,
       close: () => this.close(),
     });
-    this.requests = new Requests(user, this.references, this.fetcher, this.executor.lease, () => this.arena?.capacity ?? 0);
+    this.writer = new ObjectWriter(user, this.references, this.executor, { self: o.self, raylet: () => this.raylet, node: () => this.nodeAddress });
+    this.requests = new Requests(user, this.references, this.fetcher, this.executor.lease, () => this.writer.arena?.capacity ?? 0);
     this.calls = clusterCalls(this, o);
     this.serve(endpoint);
     this.watchCluster();
@@ -204,7 +196,7 @@ export class CoreWorker implements ToCore {
    */
   attached(node: NodeInfo, arena: ArenaWriter, config: SystemConfig): void {
     this.bulkAddress = node.bulk;
-    this.arena = arena;
+    this.writer.arena = arena;
     this.leases.setLimits({ depthMax: config.maxTasksInFlightPerWorker, shortTaskMs: config.shortTaskThreshold, lingerMs: config.leaseIdleTimeout });
     this.submitter.reconstructs = config.enableObjectReconstruction;
     this.graceMs = config.healthCheckTimeout;
@@ -311,69 +303,17 @@ export class CoreWorker implements ToCore {
   }
 
   put(slot: number, number: number, value: Uint8Array, heldSlots: readonly number[]): void {
-    const entry = this.references.own(this.putId(number), undefined, 0);
-    this.references.bind(slot, entry);
-    this.references.resolve(entry, { kind: "value", value }, this.entriesOf(heldSlots));
+    this.references.resolve(this.ownPut(slot, number), { kind: "value", value }, this.entriesOf(heldSlots));
   }
-
   create(requestId: number, slot: number, number: number, objectId: string, size: number, heldSlots: readonly number[]): void {
-    let owner: Address | undefined = this.o.self;
-    let id = objectId;
-    if (slot !== 0) {
-      id = this.putId(number);
-      const entry = this.references.own(id, undefined, 0);
-      this.references.bind(slot, entry);
-      const held = this.entriesOf(heldSlots);
-      entry.contained = held.length === 0 ? undefined : held;
-      for (const inner of held) inner.containers++;
-      this.writing.set(id, size);
-    } else {
-      owner = this.executor.callerOf(number) ?? owner;
-      this.returning.set(id, number);
-    }
-    this.makeRoom(id, size, owner).then(
-      ({ offset, exists }) => {
-        if (exists) this.returning.delete(id);
-        this.o.user.reply(requestId, true, JSON.stringify({ objectId: id, offset, exists }));
-      },
-      (error: unknown) => {
-        this.returning.delete(id);
-        this.putFailed(id, error);
-        this.replyFailed(requestId, error);
-      },
-    );
+    if (slot === 0) this.writer.createResult(requestId, objectId, size, number);
+    else this.writer.createPut(requestId, this.ownPut(slot, number), size, this.entriesOf(heldSlots));
   }
-
   seal(requestId: number, objectId: string): void {
-    const execId = this.returning.get(objectId);
-    this.returning.delete(objectId);
-    this.raylet.sealObject({ objectId, abort: false }, { timeoutMs: 0, retry: true }).then(
-      () => {
-        this.putStored(objectId);
-        if (execId !== undefined && !this.executor.runs(execId)) this.raylet.deleteObjects({ objectIds: [objectId] }); // nobody will be told of it
-        this.o.user.reply(requestId, true, "{}");
-      },
-      (error: unknown) => {
-        this.putFailed(objectId, error);
-        this.replyFailed(requestId, error);
-      },
-    );
+    this.writer.seal(requestId, objectId);
   }
-
   putLarge(slot: number, number: number, value: Uint8Array, heldSlots: readonly number[]): void {
-    const objectId = this.putId(number);
-    const entry = this.references.own(objectId, undefined, 0);
-    this.references.bind(slot, entry);
-    entry.contained = this.entriesOf(heldSlots);
-    for (const inner of entry.contained) inner.containers++;
-    this.writing.set(objectId, value.length);
-    const store = async (): Promise<void> => {
-      const { offset, exists } = await this.makeRoom(objectId, value.length, this.o.self);
-      if (!exists) (this.arena as ArenaWriter).write(offset, value.length).set(value);
-      await this.raylet.sealObject({ objectId, abort: false }, { timeoutMs: 0, retry: true });
-      this.putStored(objectId);
-    };
-    store().catch((error: unknown) => this.putFailed(objectId, error));
+    this.writer.put(this.ownPut(slot, number), value, this.entriesOf(heldSlots));
   }
 
   adopt(slot: number, objectId: string, ownerWorkerId: string, ownerNodeId: string, ownerEndpoint: string): void {
@@ -418,7 +358,7 @@ export class CoreWorker implements ToCore {
   call(requestId: number, method: string, json: string): void {
     const handler = this.calls[method];
     if (handler === undefined) {
-      this.replyFailed(requestId, new TrayError("SYSTEM", `unknown call ${method}`));
+      this.o.user.reply(requestId, false, JSON.stringify(failureOf(errorInfo("SYSTEM", `unknown call ${method}`))));
       return;
     }
     this.requests.track(requestId, (signal) => handler(JSON.parse(json) as never, signal));
@@ -440,8 +380,10 @@ export class CoreWorker implements ToCore {
   private get prefix(): string {
     return taskPrefix((this.job?.jobId ?? "") as JobId, this.o.self.workerId as WorkerId);
   }
-  private putId(number: number): string {
-    return objectIdOf(this.prefix + number.toString(16).padStart(10, "0"), 0);
+  private ownPut(slot: number, number: number): ObjectEntry {
+    const entry = this.references.own(objectIdOf(this.prefix + number.toString(16).padStart(10, "0"), 0), undefined, 0);
+    this.references.bind(slot, entry);
+    return entry;
   }
 
   private entriesOf(slots: readonly number[]): ObjectEntry[] {
@@ -550,26 +492,6 @@ export class CoreWorker implements ToCore {
     start().catch((error: unknown) => this.actors.refuse(creation.actorId, errorInfoOf(error)));
   }
 
-  /** Room in the arena, in fair order with others who wait for it, as long as any of them get it. */
-  private makeRoom(objectId: string, size: number, owner: Address): Promise<{ offset: number; exists: boolean }> {
-    return this.raylet.createObject({ objectId, size, owner }, { timeoutMs: 0, retry: true });
-  }
-
-  /** A put of this process is in the arena. It may have been released meanwhile. */
-  private putStored(objectId: string): void {
-    const size = this.writing.get(objectId);
-    if (size === undefined) return; // a task's return: its caller owns it
-    this.writing.delete(objectId);
-    const entry = this.references.get(objectId);
-    if (entry?.state.kind === "pending") this.references.resolve(entry, { kind: "stored", size, nodes: [this.nodeAddress] });
-    else this.raylet.deleteObjects({ objectIds: [objectId] });
-  }
-  private putFailed(objectId: string, error: unknown): void {
-    this.writing.delete(objectId);
-    const entry = this.references.get(objectId);
-    if (entry?.owner === undefined && entry?.state.kind === "pending") this.references.resolve(entry, { kind: "failed", error: errorInfoOf(error) });
-  }
-
   private freed(entry: ObjectEntry, state: ObjectEntry["state"]): void {
     if (entry.isHandle) {
       const actorId = entry.id.slice(0, -handleSuffix.length);
@@ -592,10 +514,6 @@ export class CoreWorker implements ToCore {
 
   private cancelChildren(execId: number): void {
     for (const task of [...this.submitter.all()]) if (task.parent === execId && task.state !== "done") this.submitter.cancel(task, false, true);
-  }
-
-  private replyFailed(requestId: number, error: unknown): void {
-    this.o.user.reply(requestId, false, JSON.stringify(failureOf(errorInfoOf(error))));
   }
 
   private serve(endpoint: Endpoint): void {
