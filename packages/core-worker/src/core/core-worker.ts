@@ -20,7 +20,6 @@ import {
   StoreReaderService,
   type RefArg,
   type RefInfo,
-  type SchedulingStrategy,
   type StreamItems,
   type StreamProgress,
   SubscriberService,
@@ -56,8 +55,9 @@ import { Peers } from "./peers.js";
 import { ReferenceTable } from "./reference-table.js";
 import { Registrar } from "./registrar.js";
 import { Requests } from "./requests.js";
+import { actorSpecOf, type Job, templateOf } from "./specs.js";
 import { Submitter } from "./submitter.js";
-import { Template, type TaskEntry } from "./task-entry.js";
+import type { TaskEntry, Template } from "./task-entry.js";
 
 export interface CoreWorkerOptions {
   readonly endpoint: Endpoint;
@@ -73,7 +73,7 @@ export interface CoreWorkerOptions {
   /** Shared with the user's thread: see Executor. */
   readonly claims: Int32Array;
   /** Drivers know it from the start, workers learn it with their first task. */
-  readonly job: { readonly jobId: string; readonly namespace: string; readonly workingDir: string } | undefined;
+  readonly job: Job | undefined;
   readonly process: { killSelf(reason: string): void; exit(code: number): void };
   readonly limits?: LeaseGroupLimits;
 }
@@ -107,7 +107,7 @@ export class CoreWorker implements ToCore {
   private readonly templates = new Map<number, Template>();
   private readonly calls: ClusterCalls;
   private readonly functionsPut = new Map<string, Promise<unknown>>();
-  private job: CoreWorkerOptions["job"];
+  private job: Job | undefined;
   private bulkAddress = "";
   private graceMs = defaultGraceMs;
   private closed = false;
@@ -224,36 +224,7 @@ export class CoreWorker implements ToCore {
   }
 
   defineTemplate(templateId: number, options: TemplateOptions): void {
-    const { jobId, namespace, workingDir } = this.job ?? { jobId: "", namespace: "", workingDir: "" };
-    const requirements = {
-      resources: { amounts: { ...options.resources } },
-      strategy: strategyOf(options.strategy),
-      labelSelector: { ...options.labelSelector },
-      runtimeEnvJson: "",
-      runtimeEnvHash: "",
-      jobId,
-    };
-    const wire = {
-      templateId,
-      taskPrefix: taskPrefix(jobId as JobId, this.o.self.workerId as WorkerId),
-      jobId,
-      functionId: options.functionId,
-      name: options.name,
-      numReturns: options.numReturns,
-      streaming: options.streaming === true,
-      backpressure: options.backpressure ?? 0,
-      requirements: options.actorId === undefined ? requirements : undefined,
-      caller: this.o.self,
-      actorId: options.actorId ?? "",
-      method: options.method ?? "",
-      namespace,
-      maxCalls: options.maxCalls ?? 0,
-      concurrencyGroup: options.concurrencyGroup ?? "",
-      timeoutMs: options.timeoutMs ?? 0,
-      workingDir,
-      retryClassesId: options.retryClassesId ?? "",
-    };
-    this.templates.set(templateId, new Template(templateId, options, wire, requirements));
+    this.templates.set(templateId, templateOf(templateId, options, this.o.self, this.job));
   }
 
   submit(
@@ -371,7 +342,7 @@ export class CoreWorker implements ToCore {
   get gcsClient(): Client<typeof GcsService> {
     return this.gcs.client;
   }
-  get currentJob(): CoreWorkerOptions["job"] {
+  get currentJob(): Job | undefined {
     return this.job;
   }
   private get nodeAddress(): { nodeId: string; raylet: string; bulk: string } {
@@ -454,40 +425,9 @@ export class CoreWorker implements ToCore {
       return;
     }
     const known: RefArg[] = refs.map((entry) => this.submitter.refArg(entry));
-    const base = {
-      strategy: strategyOf(creation.strategy),
-      labelSelector: { ...creation.labelSelector },
-      runtimeEnvJson: "",
-      runtimeEnvHash: "",
-      jobId: this.job?.jobId ?? "",
-    };
     const start = async (): Promise<void> => {
       await this.functionsPut.get(creation.functionId);
-      this.actors.create(
-        {
-          actorId: creation.actorId,
-          jobId: this.job?.jobId ?? "",
-          name: creation.name,
-          namespace: creation.namespace,
-          className: creation.className,
-          functionId: creation.functionId,
-          args: args as Buffer,
-          refs: known,
-          requirements: { ...base, resources: { amounts: { ...creation.placementResources } } },
-          lifetimeResources: { amounts: { ...creation.lifetimeResources } },
-          maxRestarts: creation.maxRestarts,
-          maxTaskRetries: creation.maxTaskRetries,
-          maxConcurrency: creation.maxConcurrency,
-          concurrencyGroups: { ...creation.concurrencyGroups },
-          detached: creation.detached,
-          owner: this.o.self,
-          methods: [...creation.methods],
-          maxPendingCalls: creation.maxPendingCalls,
-          workingDir: this.job?.workingDir ?? "",
-          streamingMethods: [...creation.streams],
-        },
-        creation.getIfExists,
-      );
+      this.actors.create(actorSpecOf(creation, args, known, this.o.self, this.job), creation.getIfExists);
     };
     start().catch((error: unknown) => this.actors.refuse(creation.actorId, errorInfoOf(error)));
   }
@@ -608,10 +548,4 @@ export class CoreWorker implements ToCore {
         entry.state = { ...state, nodes: state.nodes.filter((n) => n.nodeId !== nodeId) };
     }
   }
-}
-
-function strategyOf(strategy: TemplateOptions["strategy"]): SchedulingStrategy {
-  if (strategy === undefined) return { kind: { $case: "default", value: true } };
-  if (strategy.kind === "spread") return { kind: { $case: "spread", value: true } };
-  return { kind: { $case: "nodeAffinity", value: { nodeId: strategy.nodeId, soft: strategy.soft } } };
 }
