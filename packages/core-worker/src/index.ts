@@ -1,7 +1,8 @@
 export { type DriverOptions, type StartedDriver, startDriver } from "./boot/driver.js";
 export { type StartedWorker, startWorker, type WorkerOptions } from "./boot/worker.js";
-export { CoreWorker, type CoreWorkerOptions, handleObjectId, isHandleObject } from "./core/core-worker.js";
+export { CoreWorker, type CoreWorkerOptions } from "./core/core-worker.js";
 export { GcsLink } from "./core/gcs-link.js";
+export { handleObjectId, isHandleObject } from "./core/owned-actors.js";
 export { ActorClassCore, actorHandleBrand, actorInfo, handleStateOf, makeHandle, methodsOf } from "./front/actor-handle.js";
 export type { Connection } from "./front/connection.js";
 export * as errors from "./front/errors.js";

@@ -18,7 +18,6 @@ import {
   OwnerService,
   RayletService,
   StoreReaderService,
-  type RefArg,
   type RefInfo,
   type StreamItems,
   type StreamProgress,
@@ -39,7 +38,7 @@ import { Borrowers } from "./borrowers.js";
 import { type ClusterCalls, clusterCalls } from "./cluster-calls.js";
 import { Deletions } from "./deletions.js";
 import { Executor } from "./executor.js";
-import { errorInfo, errorInfoOf, failureOf, leftInOrder } from "./failures.js";
+import { errorInfo, failureOf, leftInOrder } from "./failures.js";
 import { listReferences } from "./introspection.js";
 import { GarbageCollection } from "./garbage-collection.js";
 import type { GcsLink } from "./gcs-link.js";
@@ -50,6 +49,7 @@ import type { ObjectEntry } from "./object-entry.js";
 import { ObjectFetcher } from "./object-fetcher.js";
 import { type ArenaWriter, ObjectWriter } from "./object-writer.js";
 import { OrderlyExit } from "./orderly-exit.js";
+import { actorOfHandles, handleObjectId, isHandleObject, OwnedActors } from "./owned-actors.js";
 import { ownerService } from "./owner-service.js";
 import { Peers } from "./peers.js";
 import { ReferenceTable } from "./reference-table.js";
@@ -81,17 +81,12 @@ export interface CoreWorkerOptions {
 const giveUpMs = 10_000;
 /** What a dead process held is kept so long (docs/decisions/0009). Until the cluster's configuration is known: its default. */
 const defaultGraceMs = 5_000;
-const handleSuffix = "f".repeat(16);
-
-/** The object id under which handles of an actor are counted. */
-export const handleObjectId = (actorId: string): string => actorId + handleSuffix;
-export const isHandleObject = (objectId: string): boolean => objectId.endsWith(handleSuffix);
-
 export class CoreWorker implements ToCore {
   readonly references: ReferenceTable;
   readonly submitter: Submitter;
   readonly leases: Leases;
   readonly actors: ActorCalls;
+  private readonly owned: OwnedActors;
   readonly executor: Executor;
   readonly fetcher: ObjectFetcher;
   readonly gcs: GcsLink;
@@ -159,6 +154,11 @@ export class CoreWorker implements ToCore {
     });
     this.leases = new Leases(this.peers, clock, logger, o.rayletAddress, () => this.submitter, this.answered, o.limits);
     this.actors = new ActorCalls(this.gcs, this.peers, clock, logger, () => this.submitter, this.answered);
+    this.owned = new OwnedActors(this.references, this.actors, this.gcs, logger, {
+      functionStored: (functionId) => this.functionsPut.get(functionId),
+      refArg: (entry) => this.submitter.refArg(entry),
+      spec: (creation, args, refs) => actorSpecOf(creation, args, refs, o.self, this.job),
+    });
     this.fetcher = new ObjectFetcher(this.references, this.peers, clock, logger, {
       raylet: () => this.raylet,
       self: () => o.self,
@@ -243,24 +243,8 @@ export class CoreWorker implements ToCore {
 
   createActor(slot: number, creation: ActorCreation, args: Uint8Array, argSlots: readonly number[], heldSlots: readonly number[]): void {
     const handle = this.references.own(handleObjectId(creation.actorId), undefined, 0);
-    handle.isHandle = true;
-    this.actors.expect(creation.actorId);
     this.references.bind(slot, handle);
-    const refs = this.entriesOf(argSlots);
-    const held = this.entriesOf(heldSlots);
-    // The constructor's arguments are held as long as the actor: it may be made again (semantics.md §4).
-    handle.contained = [...refs, ...held];
-    for (const entry of handle.contained) entry.containers++;
-    let missing = 0;
-    const begin = (): void => this.registerActor(creation, args, refs);
-    for (const entry of refs) {
-      if (entry.owner !== undefined || entry.ready) continue;
-      missing++;
-      this.references.whenReady(entry, () => {
-        if (--missing === 0) begin();
-      });
-    }
-    if (missing === 0) begin();
+    this.owned.create(handle, creation, args, this.entriesOf(argSlots), this.entriesOf(heldSlots));
   }
 
   get(requestId: number, inTask: boolean, slots: readonly number[]): void {
@@ -413,34 +397,9 @@ export class CoreWorker implements ToCore {
     }
   }
 
-  private registerActor(creation: ActorCreation, args: Uint8Array, refs: readonly ObjectEntry[]): void {
-    const failed = refs.find((entry) => entry.state.kind === "failed");
-    if (failed !== undefined && failed.state.kind === "failed") {
-      this.actors.refuse(
-        creation.actorId,
-        errorInfo("ACTOR_DIED", `actor ${creation.className} was not created: an argument of its constructor failed: ${failed.state.error.message}`, {
-          cause: failed.state.error.cause,
-        }),
-      );
-      return;
-    }
-    const known: RefArg[] = refs.map((entry) => this.submitter.refArg(entry));
-    const start = async (): Promise<void> => {
-      await this.functionsPut.get(creation.functionId);
-      this.actors.create(actorSpecOf(creation, args, known, this.o.self, this.job), creation.getIfExists);
-    };
-    start().catch((error: unknown) => this.actors.refuse(creation.actorId, errorInfoOf(error)));
-  }
-
   private freed(entry: ObjectEntry, state: ObjectEntry["state"]): void {
     if (entry.isHandle) {
-      const actorId = entry.id.slice(0, -handleSuffix.length);
-      this.actors.whenRegistered(actorId, () => {
-        this.gcs.client
-          .killActor({ actorId, noRestart: true, outOfScope: true, reason: "the last handle is gone" }, { timeoutMs: 0, retry: true })
-          .catch((error: unknown) => this.o.logger.debug("out-of-scope not told", { error: messageOf(error) }));
-        this.actors.forget(actorId);
-      });
+      this.owned.handlesGone(entry);
       return;
     }
     const stored = state.kind === "stored" ? state.nodes : [];
@@ -449,7 +408,7 @@ export class CoreWorker implements ToCore {
 
   private returned(entry: ObjectEntry): void {
     this.registrar.returned(entry);
-    if (isHandleObject(entry.id)) this.actors.forget(entry.id.slice(0, -handleSuffix.length));
+    if (isHandleObject(entry.id)) this.actors.forget(actorOfHandles(entry.id));
   }
 
   private cancelChildren(execId: number): void {

@@ -1,7 +1,7 @@
 // How tray's own things travel inside values: references, handles, remote functions, errors.
 import { type ErrorCode, isTrayError, type TrayError } from "@tray/common";
 import type { Extension } from "@tray/serialization";
-import { handleObjectId } from "../core/core-worker.js";
+import { handleObjectId } from "../core/owned-actors.js";
 import { type ActorDescription, handleStateOf, makeHandle } from "./actor-handle.js";
 import { ArgumentPlaceholder, type ReadContext, type WriteContext } from "./arguments.js";
 import { publicError } from "./errors.js";
