@@ -2,11 +2,11 @@
 //
 //   user's thread ──ToCore──▶ CoreWorker ─┬─ Submitter ── Leases / ActorCalls ──▶ raylets, workers
 //                 ◀──ToUser──             ├─ ReferenceTable ── Registrar ──▶ owners
-//                                         ├─ ObjectFetcher ──▶ owners, the node's raylet
-//                                         └─ Executor ◀── pushed tasks (workers)
+//                                         ├─ ObjectFetcher, ObjectWriter ──▶ owners, the node's raylet
+//                                         └─ Executor ◀── pushed tasks (workers); OrderlyExit
 //
 // It has no clock, network or thread of its own: a simulation runs the same code.
-import { type Clock, type Logger, messageOf, TrayError } from "@tray/common";
+import { type Clock, type Logger, TrayError } from "@tray/common";
 import {
   type Address,
   CallerService,
@@ -19,10 +19,7 @@ import {
   RayletService,
   StoreReaderService,
   type RefInfo,
-  type StreamItems,
-  type StreamProgress,
   SubscriberService,
-  type TaskDone,
   taskPrefix,
   type WorkerId,
   type JobId,
@@ -52,12 +49,13 @@ import { OrderlyExit } from "./orderly-exit.js";
 import { actorOfHandles, handleObjectId, isHandleObject, OwnedActors } from "./owned-actors.js";
 import { ownerService } from "./owner-service.js";
 import { Peers } from "./peers.js";
+import { Receipts } from "./receipts.js";
 import { ReferenceTable } from "./reference-table.js";
 import { Registrar } from "./registrar.js";
 import { Requests } from "./requests.js";
 import { actorSpecOf, type Job, templateOf } from "./specs.js";
 import { Submitter } from "./submitter.js";
-import type { TaskEntry, Template } from "./task-entry.js";
+import type { Template } from "./task-entry.js";
 
 export interface CoreWorkerOptions {
   readonly endpoint: Endpoint;
@@ -92,6 +90,7 @@ export class CoreWorker implements ToCore {
   readonly gcs: GcsLink;
   private readonly peers: Peers;
   private readonly registrar: Registrar;
+  private readonly receipts: Receipts;
   private readonly borrowers: Borrowers;
   private readonly handovers: Handovers;
   private readonly exit: OrderlyExit;
@@ -147,13 +146,14 @@ export class CoreWorker implements ToCore {
       cancelPushed: (task, force, recursive) =>
         (task.template.options.actorId === undefined ? this.leases : this.actors).cancelPushed(task, force, recursive),
       adoptContained: (contained) => contained.map((ref) => this.adoptRef(ref)),
-      progress: (session, number, attempt, consumed) => this.streamProgress(session, { number, attempt, consumed, confirmed: [] }),
+      progress: (session, number, attempt, consumed) => this.receipts.progress(session, { number, attempt, consumed, confirmed: [] }),
       discard: (objectId, node) => this.deletions.add(node, objectId),
       linger: (entries) => this.handovers.linger(entries),
       self: () => o.self,
     });
-    this.leases = new Leases(this.peers, clock, logger, o.rayletAddress, () => this.submitter, this.answered, o.limits);
-    this.actors = new ActorCalls(this.gcs, this.peers, clock, logger, () => this.submitter, this.answered);
+    this.receipts = new Receipts(this.submitter, this.registrar, logger);
+    this.leases = new Leases(this.peers, clock, logger, o.rayletAddress, () => this.submitter, this.receipts.done, o.limits);
+    this.actors = new ActorCalls(this.gcs, this.peers, clock, logger, () => this.submitter, this.receipts.done);
     this.owned = new OwnedActors(this.references, this.actors, this.gcs, logger, {
       functionStored: (functionId) => this.functionsPut.get(functionId),
       refArg: (entry) => this.submitter.refArg(entry),
@@ -367,36 +367,6 @@ export class CoreWorker implements ToCore {
     return entry;
   }
 
-  private readonly answered = (session: Session, task: TaskEntry, done: TaskDone): void => {
-    this.submitter.done(task, done);
-    if (!done.needsConfirmation) return;
-    const confirm = (): void => session.client(WorkerService).confirmReturns({ numbers: [done.number] });
-    const settled = this.registrar.settled();
-    if (settled === undefined) confirm();
-    else void settled.then(confirm).catch((error: unknown) => this.o.logger.debug("confirmation not sent", { error: messageOf(error) }));
-  };
-
-  private itemsMade(session: Session, message: StreamItems): void {
-    for (const item of message.items) {
-      const task = this.submitter.get(item.number);
-      if (task !== undefined) this.submitter.itemMade(task, item);
-      if (item.item === undefined || item.item.contained.length === 0) continue;
-      const { number, attempt, index } = item;
-      const consumed = task?.stream?.consumed ?? 0;
-      const confirm = (): void => this.streamProgress(session, { number, attempt, consumed, confirmed: [index] });
-      const settled = this.registrar.settled();
-      if (settled === undefined) confirm();
-      else void settled.then(confirm).catch((error: unknown) => this.o.logger.debug("confirmation not sent", { error: messageOf(error) }));
-    }
-  }
-  private streamProgress(session: Session, progress: StreamProgress): void {
-    try {
-      session.client(WorkerService).streamProgress(progress);
-    } catch (error) {
-      this.o.logger.debug("a stream's producer is gone", { error: messageOf(error) }); // its loss is told elsewhere
-    }
-  }
-
   private freed(entry: ObjectEntry, state: ObjectEntry["state"]): void {
     if (entry.isHandle) {
       this.owned.handlesGone(entry);
@@ -428,7 +398,7 @@ export class CoreWorker implements ToCore {
         this.leases.tasksDone(c.session, m);
         this.actors.tasksDone(c.session, m);
       },
-      itemsMade: (m, c) => this.itemsMade(c.session, m),
+      itemsMade: (m, c) => this.receipts.itemsMade(c.session, m),
     });
     endpoint.serve(SubscriberService, { published: (m) => this.gcs.published(m) });
     endpoint.serve(

@@ -1,7 +1,7 @@
 // Handovers: references that this process has passed on, held here until their taker says that the owner knows it (docs/decisions/0004).
 //
 // Owns:     what each taker has not confirmed; what is kept for processes that are gone.
-// Not mine: who borrows objects that this process owns (borrowers.ts), counts (reference-table.ts), confirming what was given to us (registrar.ts).
+// Not mine: who borrows objects that this process owns (borrowers.ts), counts (reference-table.ts), confirming what was given to us (receipts.ts).
 // Crosses:  in: hold, confirmed, lost, linger. out: reference-table.use / unuse.
 //
 // Invariants
