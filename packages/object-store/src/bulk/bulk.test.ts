@@ -36,7 +36,7 @@ class TestSource implements BulkSource {
     const { objectId } = request;
     this.requests.push(request);
     const elsewhere = this.elsewhere.get(objectId);
-    if (elsewhere !== undefined) return { elsewhere };
+    if (elsewhere !== undefined) return { elsewhere, receiving: true };
     const bytes = this.objects.get(objectId);
     if (bytes === undefined) return undefined;
     this.opened.push(objectId);
@@ -151,7 +151,7 @@ describe.each(implementations)("the Bulk contract: %s", (_name, make) => {
     source.elsewhere.set(idOf(1), other);
     const into = new Uint8Array(10).fill(0xee);
     const pull = { address, objectId: idOf(1), size: 10, into, self: plain.self };
-    expect(await bulk.pull({ ...pull, mayRedirect: true, takesPartial: false })).toEqual({ kind: "elsewhere", nodeId: other });
+    expect(await bulk.pull({ ...pull, mayRedirect: true, takesPartial: false })).toEqual({ kind: "elsewhere", nodeId: other, receiving: true });
     expect(into.every((byte) => byte === 0xee)).toBe(true);
     source.elsewhere.clear();
     source.add(1, 10);
@@ -332,7 +332,7 @@ describe("BulkClient against BulkServer", () => {
     }
     const generous = await listening((socket) => {
       socket.once("data", () => {
-        const header = encodeResponse({ requestId: 1, status: "ok", size: 10, length: 10, nodeId: noNodeId });
+        const header = encodeResponse({ requestId: 1, status: "ok", size: 10, length: 10, nodeId: noNodeId, receiving: false });
         socket.write(Buffer.concat([header, Buffer.alloc(100, 5)]));
       });
     });
@@ -439,7 +439,7 @@ describe("BulkServer against hostile peers", () => {
     ] as const) {
       const answer = await speak(port, good(offset, length));
       expect(answer.length).toBe(responseBytes);
-      expect(decodeResponse(answer)).toEqual({ requestId: 7, status: "invalid", size: 100, length: 0, nodeId: noNodeId });
+      expect(decodeResponse(answer)).toEqual({ requestId: 7, status: "invalid", size: 100, length: 0, nodeId: noNodeId, receiving: false });
     }
     const beyond = good(0, 1);
     beyond.writeBigUInt64BE(2n ** 64n - 1n, 64);

@@ -21,8 +21,8 @@ export interface BulkPull {
   readonly signal?: AbortSignal;
 }
 
-/** `elsewhere`: nothing was sent; ask that node, which has the object or is receiving it. */
-export type BulkOutcome = { readonly kind: "complete" } | { readonly kind: "elsewhere"; readonly nodeId: string };
+/** `elsewhere`: nothing was sent; ask that node. `receiving`: the peer sends it the object now, else it was sent it once and may have it no more. */
+export type BulkOutcome = { readonly kind: "complete" } | { readonly kind: "elsewhere"; readonly nodeId: string; readonly receiving: boolean };
 
 export interface Bulk {
   /**
@@ -59,7 +59,7 @@ export interface BulkOpen {
   readonly takesPartial: boolean;
 }
 
-export type BulkOpened = BulkReadable | { readonly elsewhere: string } | undefined;
+export type BulkOpened = BulkReadable | { readonly elsewhere: string; readonly receiving: boolean } | undefined;
 
 /** What a bulk server needs of its raylet. */
 export interface BulkSource {

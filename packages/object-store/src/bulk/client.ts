@@ -102,7 +102,7 @@ export class BulkClient implements Bulk {
         };
         const response = await connection.request(asked, pull.into.subarray(received), onBytes, signal);
         if (response.status === "ok" && response.size === pull.size) return { kind: "complete" };
-        if (response.status === "elsewhere") return { kind: "elsewhere", nodeId: response.nodeId };
+        if (response.status === "elsewhere") return { kind: "elsewhere", nodeId: response.nodeId, receiving: response.receiving };
         this.refuse(pull, response.status, response.size);
       } catch (error) {
         if (signal?.aborted === true || isTrayError(error)) throw error;

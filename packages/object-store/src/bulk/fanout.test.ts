@@ -33,14 +33,24 @@ describe("Fanout", () => {
     expect(fanout.begin("object", MiB, "b", false).kind).toBe("send");
     expect(fanout.begin("object", MiB, "c", true).kind).toBe("elsewhere");
     if (first.kind === "send") first.end(true);
-    expect(fanout.begin("object", MiB, "c", true)).toEqual({ kind: "elsewhere", nodeId: "b" }); // b is still being sent to, and was asked less
+    expect(fanout.begin("object", MiB, "c", true)).toEqual({ kind: "elsewhere", nodeId: "b", receiving: true }); // b is still being sent to, and was asked less
   });
   it("names nobody whose transfer broke off", () => {
     const fanout = new Fanout({ sendsMax: 1, bytesMin: MiB });
     const broken = fanout.begin("object", MiB, "a", true);
     fanout.begin("object", MiB, "b", false);
     if (broken.kind === "send") broken.end(false);
-    expect(fanout.begin("object", MiB, "c", true)).toEqual({ kind: "elsewhere", nodeId: "b" });
+    expect(fanout.begin("object", MiB, "c", true)).toEqual({ kind: "elsewhere", nodeId: "b", receiving: true });
+  });
+  it("F4: says of those who were sent it once that they may have lost it, and does not name one that has asked again", () => {
+    const fanout = new Fanout({ sendsMax: 1, bytesMin: MiB });
+    for (const node of ["a", "b"]) {
+      const sent = fanout.begin("object", MiB, node, true);
+      if (sent.kind === "send") sent.end(true);
+    }
+    fanout.begin("object", MiB, "c", true);
+    expect(fanout.begin("object", MiB, "a", true)).toEqual({ kind: "elsewhere", nodeId: "b", receiving: false });
+    expect(fanout.begin("object", MiB, "b", true)).toEqual({ kind: "elsewhere", nodeId: "c", receiving: true });
   });
   it("sends nobody to itself", () => {
     const fanout = new Fanout({ sendsMax: 1, bytesMin: MiB });

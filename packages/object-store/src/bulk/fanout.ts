@@ -11,6 +11,7 @@
 // Invariants
 //   F1. Nobody is sent to itself, nor to a node that this one is not sending to, or has not sent the whole of what that node asked for.
 //   F2. Whoever may not be sent on is served.
+//   F4. "receiving" is said of a node only while this one sends to it: who was sent the object once may have lost it, and wait for the one that asks.
 //   F3. At most objectsMax objects are remembered, and receiversMax receivers of each; a forgotten one only costs a transfer from here.
 
 export interface FanoutOptions {
@@ -35,7 +36,7 @@ interface Spread {
 
 export type FanoutDecision =
   | { readonly kind: "send"; readonly end: (complete: boolean) => void }
-  | { readonly kind: "elsewhere"; readonly nodeId: string };
+  | { readonly kind: "elsewhere"; readonly nodeId: string; readonly receiving: boolean };
 
 const objectsMax = 1_000;
 const receiversMax = 32;
@@ -51,7 +52,10 @@ export class Fanout {
     const spread = this.spread(objectId);
     if (mayRedirect && spread.sends >= sendsMax) {
       const other = leastAsked(spread, nodeId);
-      if (other !== undefined) return { kind: "elsewhere", nodeId: other };
+      if (other !== undefined) {
+        if (spread.receivers.get(nodeId)?.sending === 0) spread.receivers.delete(nodeId); // it asks: it has lost what it was sent
+        return { kind: "elsewhere", nodeId: other, receiving: (spread.receivers.get(other) as Receiver).sending > 0 }; // F4
+      }
     }
     const receiver = spread.receivers.get(nodeId) ?? { sending: 0, asked: 0 };
     spread.receivers.set(nodeId, receiver);

@@ -67,7 +67,7 @@ class MemoryBulk implements Bulk {
       throw new TrayError("UNAVAILABLE", `object ${pull.objectId} at ${pull.address} cannot be read now`, { cause: error });
     }
     if (object === undefined) throw new TrayError("NOT_FOUND", `object ${pull.objectId} at ${pull.address} is not there`);
-    if ("elsewhere" in object) return { kind: "elsewhere", nodeId: object.elsewhere };
+    if ("elsewhere" in object) return { kind: "elsewhere", nodeId: object.elsewhere, receiving: object.receiving };
     let complete = false;
     const { offset = 0 } = pull;
     try {

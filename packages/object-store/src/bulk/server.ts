@@ -176,7 +176,7 @@ class ServerConnection {
       return;
     }
     if ("elsewhere" in object) {
-      this.socket.write(this.response(request, "elsewhere", 0, 0, object.elsewhere));
+      this.socket.write(this.response(request, "elsewhere", 0, 0, object.elsewhere, object.receiving));
       return;
     }
     let complete = false;
@@ -245,8 +245,8 @@ class ServerConnection {
     return written;
   }
 
-  private response(request: BulkRequestFrame, status: BulkStatus, size = 0, length = 0, nodeId = noNodeId): Buffer {
-    return encodeResponse({ requestId: request.requestId, status, size, length, nodeId });
+  private response(request: BulkRequestFrame, status: BulkStatus, size = 0, length = 0, nodeId = noNodeId, receiving = false): Buffer {
+    return encodeResponse({ requestId: request.requestId, status, size, length, nodeId, receiving });
   }
 
   private expect(timeoutMs: number, otherwise: string): void {

@@ -1,7 +1,7 @@
 // The bulk protocol: fixed-size frames, one request at a time on a connection, then raw bytes. All numbers big-endian.
 //
 //   request  (96)  magic u32 · version u8 · kind u8 · flags u16 · request id u32 · object id 20 bytes · token proof 32 bytes · offset u64 · length u64 · node id 16 bytes
-//   response (48)  magic u32 · version u8 · status u8 · 0 u16 · request id u32 · 0 u32 · object size u64 · length u64 · node id 16 bytes, then `length` bytes
+//   response (48)  magic u32 · version u8 · status u8 · flags u16 · request id u32 · 0 u32 · object size u64 · length u64 · node id 16 bytes, then `length` bytes
 import { createHash } from "node:crypto";
 
 export const requestBytes = 96;
@@ -11,6 +11,7 @@ const version = 2;
 const kindPull = 1;
 const flagMayRedirect = 1;
 const flagTakesPartial = 2;
+const flagReceiving = 1;
 const nodeIdDigits = 32;
 
 export type BulkStatus = "ok" | "notFound" | "unauthenticated" | "invalid" | "unavailable" | "elsewhere";
@@ -37,6 +38,8 @@ export interface BulkResponseFrame {
   readonly length: number;
   /** Whom to ask: 32 hex digits, zeros unless elsewhere. */
   readonly nodeId: string;
+  /** The one to ask is being sent the object. */
+  readonly receiving: boolean;
 }
 
 export const noNodeId = "0".repeat(nodeIdDigits);
@@ -85,6 +88,7 @@ export function encodeResponse(response: BulkResponseFrame): Buffer {
   frame.writeUInt32BE(magic, 0);
   frame.writeUInt8(version, 4);
   frame.writeUInt8(statuses.indexOf(response.status), 5);
+  frame.writeUInt16BE(response.receiving ? flagReceiving : 0, 6);
   frame.writeUInt32BE(response.requestId, 8);
   frame.writeBigUInt64BE(BigInt(response.size), 16);
   frame.writeBigUInt64BE(BigInt(response.length), 24);
@@ -104,7 +108,7 @@ export function decodeResponse(frame: Buffer): BulkResponseFrame | undefined {
   const size = readSize(frame, 16);
   const length = readSize(frame, 24);
   if (status === undefined || size === undefined || length === undefined || (status !== "ok" && length !== 0)) return undefined;
-  return { requestId: frame.readUInt32BE(8), status, size, length, nodeId: frame.toString("hex", 32, 48) };
+  return { requestId: frame.readUInt32BE(8), status, size, length, nodeId: frame.toString("hex", 32, 48), receiving: (frame.readUInt16BE(6) & flagReceiving) !== 0 };
 }
 
 function readSize(frame: Buffer, at: number): number | undefined {

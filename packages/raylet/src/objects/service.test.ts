@@ -19,7 +19,13 @@ class World {
   readonly nodes: Node[] = [];
   /** From → to of every chunk under way may be broken here. */
   fault: (from: string, to: string) => Error | undefined = () => undefined;
-  readonly network = new MemoryBulkNetwork({ clock: this.clock, chunkBytes: MiB / 4, fault: (from, to) => this.fault(from, to) });
+  msPerMiB = 1;
+  readonly network = new MemoryBulkNetwork({
+    clock: this.clock,
+    chunkBytes: MiB / 4,
+    fault: (from, to) => this.fault(from, to),
+    durationMs: (_from, _to, bytes) => (bytes === 0 ? 0.1 : (bytes / MiB) * this.msPerMiB),
+  });
   constructor(seed = 1) {
     this.random = new SeededRandom(seed);
   }
@@ -178,6 +184,23 @@ describe("a broadcast", () => {
     }
   });
 
+  it("is never waited for by two nodes at each other, though each had the object once and has lost it", async () => {
+    const world = new World();
+    const [source, b, c, other] = [world.node(8 * MiB, 1), world.node(), world.node(), world.node()];
+    await source.put(1, 4 * MiB);
+    for (const node of [b, c]) {
+      const [reply] = await world.clock.complete(node.get([{ i: 1, size: 4 * MiB, at: [source] }]));
+      node.letGo(1, reply as GetObjectReply);
+      await node.put(2, 6 * MiB, "other"); // its copy leaves
+      node.objects.delete([idOf(2)]);
+      expect(node.objects.has(idOf(1))).toBe(false);
+    }
+    const readers = [other, b, c];
+    const all = readers.map((node) => node.get([{ i: 1, size: 4 * MiB, at: [source] }]));
+    const replies = await world.clock.complete(Promise.all(all), 60_000);
+    expect(readers.every((node, n) => node.isIntact(1, (replies[n] as GetObjectReply[])[0] as GetObjectReply))).toBe(true);
+  });
+
   it("from several copies: each sends a part", async () => {
     const world = new World();
     const sources = [world.node(64 * MiB), world.node(64 * MiB), world.node(64 * MiB)];
@@ -256,6 +279,39 @@ describe("objects that are needed together", () => {
     expect(b.objects.usage().pinnedBytes).toBe(0);
   });
 
+  it("one that is asked for twice counts once", async () => {
+    const { world, a, b } = await twoPairs();
+    await a.put(5, 5 * MiB);
+    const twice = { i: 5, size: 5 * MiB, at: [a] };
+    const replies = await world.clock.complete(b.get([twice, twice], "task", "argument"), 1_000);
+    for (const reply of replies) {
+      expect(b.isIntact(5, reply)).toBe(true);
+      b.letGo(5, reply, "task");
+    }
+    expect(b.objects.usage().pinnedBytes).toBe(0);
+  });
+
+  it("B3: a repeated request pins none again, though one of the objects is missing", async () => {
+    const { world, a, b } = await twoPairs();
+    const objects = [1, 7].map((i) => ({ objectId: idOf(i), locations: { size, nodes: [a.address] }, owner, pin: i }));
+    const ask = () => world.clock.complete(b.objects.get(objects, "argument", "task", forever()));
+    const [first] = await ask();
+    expect((await ask())[0]).toEqual(first);
+    b.objects.release([idOf(1)], [first?.offset ?? -1], [1], "task");
+    expect(b.objects.usage().pinnedBytes).toBe(0);
+  });
+
+  it("one that fits passes those that do not, when nothing else moves: they may wait for what it holds", async () => {
+    const { world, a, b } = await twoPairs();
+    const at = [a];
+    const [held] = await world.clock.complete(b.get([{ i: 1, size, at }], "task"), 1_000);
+    const large = b.get([2, 3].map((i) => ({ i, size, at })), "other");
+    const nested = await world.clock.complete(b.get([{ i: 4, size, at }], "task"), 5_000);
+    b.letGo(4, nested[0] as GetObjectReply, "task");
+    b.letGo(1, held as GetObjectReply, "task");
+    expect((await world.clock.complete(large, 5_000)).every(({ found }) => found)).toBe(true);
+  });
+
   it("one that is nowhere leaves the others pinned, and is named", async () => {
     const { world, a, b } = await twoPairs();
     const replies = await world.clock.complete(
@@ -303,6 +359,39 @@ describe("a store whose readers do not let go", () => {
     await Promise.all(refused);
     b.objects.check();
     await b.put(4, 3 * MiB); // what fits goes on
+  });
+
+  it("takes nothing from a transfer that goes on, however long it is, and refuses nobody meanwhile", async () => {
+    const world = new World();
+    const [a, b] = [world.node(), world.node()];
+    await a.put(1, 5 * MiB);
+    world.msPerMiB = 20_000;
+    const got = b.get([{ i: 1, size: 5 * MiB, at: [a] }]);
+    await world.clock.advance(1);
+    const put = b.put(2, 6 * MiB); // waits for the reader
+    const [reply] = await world.clock.complete(got, 105_000);
+    expect([b.isIntact(1, reply as GetObjectReply), a.served]).toEqual([true, 1]);
+    b.letGo(1, reply as GetObjectReply);
+    await put;
+  });
+
+  it("counts a minute from when nothing moves, not from when somebody else gave up", async () => {
+    const world = new World();
+    const [a, b] = [world.node(), world.node()];
+    await a.put(1, 4 * MiB);
+    const { offset } = await b.objects.create(idOf(2), 5 * MiB, owner, "writer", forever());
+    b.objects.seal(idOf(2), "writer", false);
+    await b.get([{ i: 2, size: 5 * MiB, at: [] }], "keeps");
+    const leaving = new AbortController();
+    const ask = (signal: AbortSignal) => b.get([{ i: 1, size: 4 * MiB, at: [a] }], "reader", "get", signal);
+    const left = expect(ask(leaving.signal)).rejects.toThrow("left");
+    await world.clock.advance(storeFullMs - 500);
+    leaving.abort(new Error("left"));
+    await left;
+    const next = ask(forever());
+    await world.clock.advance(5_000);
+    b.objects.release([idOf(2)], [offset], [], "keeps");
+    expect((await world.clock.complete(next, 1_000))[0]).toMatchObject({ found: true });
   });
 
   it("refuses nothing as long as others are granted, however long the queue", async () => {

@@ -364,7 +364,7 @@ export class ObjectService implements BulkSource {
     const decision = this.fanout.begin(objectId, opened.size, nodeId, mayRedirect);
     if (decision.kind === "elsewhere") {
       opened.close(false);
-      return { elsewhere: decision.nodeId };
+      return { elsewhere: decision.nodeId, receiving: decision.receiving };
     }
     return {
       ...opened,

@@ -51,9 +51,9 @@ const breaksAfter =
   };
 const hasNot: Peer = () => Promise.reject(new TrayError("NOT_FOUND", "not here"));
 const says =
-  (nodeId: string): Peer =>
+  (nodeId: string, receiving = true): Peer =>
   (pull, give) =>
-    pull.mayRedirect ? Promise.resolve({ kind: "elsewhere", nodeId }) : serves(pull, give);
+    pull.mayRedirect ? Promise.resolve({ kind: "elsewhere", nodeId, receiving }) : serves(pull, give);
 
 function world(size: number, nodes: string[], dead: string[] = []) {
   const clock = new SimClock();
@@ -129,6 +129,36 @@ describe("Transfer", () => {
     expect(bulk.from("a")).toHaveLength(1);
     expect(bulk.from("b").length).toBeGreaterThan(3);
     expect(bulk.from("c")).toHaveLength(1);
+  });
+
+  it("T2: a source that breaks off after minutes of sending is not given up for the time before", async () => {
+    const { bulk, bring, missing, clock } = world(4 * chunk, ["a"]);
+    const { objectPullTimeout } = defaultSystemConfig;
+    let asked = 0;
+    bulk.peers.set("a:2", async (pull, give) => {
+      if (++asked > 1) return serves(pull, give);
+      await new Promise<void>((resolve) => clock.after(2 * objectPullTimeout, resolve));
+      return breaksAfter(1)(pull, give);
+    });
+    expect(await bring()).toBe(true);
+    expect([missing, asked]).toEqual([[], 2]);
+  });
+
+  it("T3: after a failure it begins at a complete copy, and does not wait for one that is itself receiving", async () => {
+    const { bulk, bring } = world(8 * chunk, ["a", "b"]);
+    const [first, second] = [says("x"), breaksAfter(0)];
+    let asked = 0;
+    const either: Peer = (pull, give) => (++asked === 1 ? second : first)(pull, give);
+    bulk.peers.set("a:2", either).set("b:2", either).set("x:2", serves);
+    expect(await bring()).toBe(true);
+    expect([asked, bulk.from("x")]).toEqual([2, []]);
+  });
+
+  it("takes parts only from one that is being sent the object", async () => {
+    const { bulk, bring } = world(8 * chunk, ["a"]);
+    bulk.peers.set("a:2", says("b", false)).set("b:2", serves);
+    expect(await bring()).toBe(true);
+    expect(bulk.asked.map(({ takesPartial }) => takesPartial)).toEqual([false, false]);
   });
 
   it("follows where a busy source sends it, and on from there", async () => {

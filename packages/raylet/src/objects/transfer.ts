@@ -9,7 +9,8 @@
 // Invariants
 //   T1. When bring() has settled, nobody writes to the object's memory any more.
 //   T2. A copy counts as missing when its node says so or is dead; one that cannot be reached, only after objectPullTimeout without a byte.
-//   T3. Only a node that has received nothing yet waits for one that is itself receiving, and it is named by the very node that sends to that one: no circles.
+//   T3. Only a node that has received nothing yet, and to which none sends, waits for one that is itself receiving, and it is named by the very node that
+//       sends to that one at this moment: no circles.
 //   T4. What one source brought is not fetched again from the next.
 import { isTrayError, messageOf, sleep } from "@tray/common";
 import type { Bulk } from "@tray/object-store";
@@ -67,16 +68,18 @@ export class Transfer {
     const startMs = clock.now();
     const from = rotated(nodes, this.env.random.next()); // the readers of a popular object spread over its copies
     let left: Source[] = from.map((node) => ({ node, insist: false }));
-    let progress = { atMs: startMs, prefix: 0 };
+    const progress = { atMs: startMs, bytes: 0 };
+    const onBytes = (bytes: number): void => {
+      progress.atMs = clock.now();
+      progress.bytes += bytes;
+    };
     for (let pauseMs = pullPauseMinMs; ; pauseMs = Math.min(pullPauseMaxMs, pauseMs * 2)) {
-      left = await this.round(objectId, into, ranges, left, missing, () => clock.now() - progress.atMs < config.objectPullTimeout, signal);
+      const before = progress.bytes;
+      left = await this.round(objectId, into, ranges, left, missing, onBytes, () => clock.now() - progress.atMs < config.objectPullTimeout, signal);
       signal.throwIfAborted();
       if (ranges.isComplete) break;
       if (left.length === 0) return false;
-      if (ranges.prefix > progress.prefix) {
-        progress = { atMs: clock.now(), prefix: ranges.prefix };
-        pauseMs = pullPauseMinMs;
-      }
+      if (progress.bytes > before) pauseMs = pullPauseMinMs;
       await sleep(clock, pauseMs, signal);
     }
     this.bytes = this.bytes * 0.8 + into.byteLength;
@@ -92,6 +95,7 @@ export class Transfer {
     ranges: Ranges,
     sources: readonly Source[],
     missing: string[],
+    onBytes: (bytes: number) => void,
     mayWait: () => boolean,
     signal: AbortSignal,
   ): Promise<Source[]> {
@@ -103,7 +107,7 @@ export class Transfer {
         try {
           for (let range = ranges.take(); range !== undefined; range = ranges.take()) {
             try {
-              await this.bringRange(objectId, into, range, ranges, source, alone, signal);
+              await this.bringRange(objectId, into, range, ranges, source, alone, onBytes, signal);
             } finally {
               ranges.putBack(range);
             }
@@ -113,6 +117,8 @@ export class Transfer {
         } catch (error) {
           if (signal.aborted) return;
           const { nodeId } = source.node;
+          // T3: it may have been sending to us, and have named us to others.
+          if (!isTrayError(error, "NOT_FOUND")) for (const other of [...untried, ...usable, source]) other.insist = true;
           if (isTrayError(error, "UNAVAILABLE") && !this.nodes.isDead(nodeId) && mayWait()) usable.push(source);
           else missing.push(nodeId); // T2
           const code = isTrayError(error) ? error.code : "";
@@ -131,9 +137,11 @@ export class Transfer {
     ranges: Ranges,
     source: Source,
     alone: boolean,
+    onBytes: (bytes: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
     let address = source.node.bulk;
+    let takesPartial = false;
     for (let hops = 0; ; hops++) {
       const direct = address === source.node.bulk;
       try {
@@ -144,23 +152,28 @@ export class Transfer {
           offset: range.at,
           into: into.subarray(range.at, range.end),
           self: this.env.node.nodeId,
-          mayRedirect: !source.insist && hops < redirectsMax && ranges.prefix === 0,
-          takesPartial: !direct,
-          onBytes: (bytes) => ranges.arrived(range, bytes),
+          mayRedirect: alone && !source.insist && hops < redirectsMax && ranges.prefix === 0, // T3
+          takesPartial,
+          onBytes: (bytes) => {
+            ranges.arrived(range, bytes);
+            onBytes(bytes);
+          },
           signal,
         });
         if (outcome.kind === "complete") {
           if (direct) source.insist = true;
           return;
         }
-        const other = alone ? this.nodes.bulkAddress(outcome.nodeId) : undefined; // T3
+        const other = this.nodes.bulkAddress(outcome.nodeId);
         if (other === undefined) source.insist = true;
         address = other ?? source.node.bulk;
+        takesPartial = other !== undefined && outcome.receiving;
         this.env.metrics.count("tray_object_store_redirects_total");
       } catch (error) {
         if (direct || signal.aborted) throw error;
         source.insist = true;
         address = source.node.bulk;
+        takesPartial = false;
       }
     }
   }
