@@ -75,15 +75,30 @@ describe("Admission", () => {
     expect(admission.isStuck).toBe(false);
   });
 
+  it("lets the first that fits pass when nobody has a turn, and lets those be that only wait for bytes under way", async () => {
+    const { ask, began, gaveUp, admission } = world(4);
+    ask("large", "get", 5);
+    ask("fits", "argument", 4);
+    ask("too", "argument", 1);
+    await turn();
+    expect(began).toEqual([]);
+    admission.favourOne(false);
+    await turn();
+    expect(began).toEqual(["fits"]);
+    admission.favourOne(true);
+    expect(gaveUp).toEqual([]);
+    expect(admission.waitingCount).toBe(2);
+  });
+
   it("favours the first of several: the others give up, and have their turns again when it is done", async () => {
     const { ask, done, began, gaveUp, admission } = world(10);
     ask("a", "argument", 1);
     await turn();
-    admission.favourOne();
+    admission.favourOne(false);
     expect(gaveUp.splice(0)).toEqual(["a alone"]);
     ask("b", "get", 1);
     await turn();
-    admission.favourOne();
+    admission.favourOne(false);
     expect(gaveUp).toEqual(["b"]);
     done("b");
     ask("b", "get", 1);

@@ -9,7 +9,8 @@
 //
 // Invariants
 //   A1. What admitted requests still lack fits into the store together with what is pinned there, when they are admitted.
-//   A2. Turns go by purpose (get, wait, arguments), then by arrival; a request that would fit does not overtake (a large one would starve).
+//   A2. Turns go by purpose (get, wait, arguments), then by arrival; a request that would fit does not overtake (a large one would starve), unless nothing
+//       else moves.
 //   A3. A request that its caller gave up leaves no place behind.
 import { deferred, type Deferred, TrayError } from "@tray/common";
 
@@ -80,25 +81,46 @@ export class Admission {
       for (const [bundle, turn] of this.waiting[purpose]) {
         reserved += bundle.lacking();
         if (reserved > room) return; // A1, A2
-        this.remove(bundle);
-        this.admitted.add(bundle);
-        turn.resolve();
+        this.admit(bundle, turn);
       }
     }
   }
 
+  private admit(bundle: Bundle, turn: Deferred<void>): void {
+    this.remove(bundle);
+    this.admitted.add(bundle);
+    turn.resolve();
+  }
+
   /**
    * All but one give up their turns, and nobody has one until that one is done: what the others hold may split the room that it needs. The one is the
-   * first that was admitted. One that is alone begins anew: what it holds itself may be in the way of the rest.
+   * first that was admitted. One that is alone begins anew: what it holds itself may be in the way of the rest. Those that lack no room are let be.
+   * @param filling bytes are on their way: one that is alone may yet find room when they have come.
    */
-  favourOne(): void {
-    const [first, ...others] = this.admitted;
+  favourOne(filling: boolean): void {
+    if (this.admitted.size === 0) {
+      this.letOnePass();
+      return;
+    }
+    const [first, ...others] = [...this.admitted].filter((bundle) => bundle.lacking() > 0);
     if (others.length === 0) {
-      first?.giveUp(true);
+      if (!filling) first?.giveUp(true);
       return;
     }
     this.favoured = first;
     for (const bundle of others) bundle.giveUp(false);
+  }
+
+  /** The first that fits, whoever is before it: a task that holds what these wait for may itself wait for this one. */
+  private letOnePass(): void {
+    const room = this.room();
+    for (const purpose of purposes) {
+      for (const [bundle, turn] of this.waiting[purpose]) {
+        if (bundle.lacking() > room) continue;
+        this.admit(bundle, turn);
+        return;
+      }
+    }
   }
 
   /** Nobody who waits will have a turn. */

@@ -63,6 +63,8 @@ const relayBytesMin = 256 * 1024;
 export class Fetches {
   private readonly fetches = new Map<string, Fetch>();
   private closed = false;
+  /** Those that have their blocks. */
+  private filling = 0;
 
   constructor(
     private readonly env: RayletEnvironment,
@@ -76,6 +78,11 @@ export class Fetches {
 
   has(objectId: string): boolean {
     return this.fetches.has(objectId);
+  }
+
+  /** Bytes are on their way into blocks of the arena. */
+  get isFilling(): boolean {
+    return this.filling > 0;
   }
 
   /** H1. Joins the fetch of this object, or begins it. Rejects with the signal's reason as soon as it aborts. */
@@ -170,9 +177,11 @@ export class Fetches {
   private async run({ objectId, size, source, owner }: FetchRequest, fetch: Fetch): Promise<FetchOutcome> {
     const { signal } = fetch.abort;
     const missing = source.kind === "nodes" ? [...source.here] : [];
+    let offset: number | undefined;
     try {
-      const offset = await this.room(objectId, size, owner, signal);
+      offset = await this.room(objectId, size, owner, signal);
       if (offset === undefined) return { kind: "retry" };
+      this.filling++;
       if (source.kind === "disk") {
         if (!(await this.restored(objectId, offset, size, signal))) {
           this.giveUp(objectId);
@@ -201,6 +210,8 @@ export class Fetches {
       this.env.logger.warn("an object cannot be fetched", { objectId, error: messageOf(error) });
       const noRoom = isTrayError(error, "OUT_OF_DISK") || isTrayError(error, "OBJECT_STORE_FULL");
       return noRoom ? { kind: "failed", error } : { kind: "missing", nodeIds: missing }; // H4
+    } finally {
+      if (offset !== undefined) this.filling--;
     }
   }
 

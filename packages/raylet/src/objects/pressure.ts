@@ -9,13 +9,15 @@
 // lets go.
 //
 // Invariants
-//   S1. Nobody is refused as long as anything is granted or completed within storeFullMs, however long the queue.
+//   S1. Nobody is refused as long as anything is granted, completed or on its way within storeFullMs, however long the queue, or the way.
 import type { Clock, Timer } from "@tray/common";
 import { collectPauseMaxMs, collectPauseMinMs, storeFullMs, favourAfterMs } from "../limits.js";
 
 export interface PressureMeasures {
   /** Something waits for room, and nothing that is being spilled will make it. */
   isStuck(): boolean;
+  /** Bytes are on their way to where they have room. */
+  isFilling(): boolean;
   collectGarbage(): void;
   favourOne(): void;
   refuseAll(): void;
@@ -72,6 +74,7 @@ export class Pressure {
     this.timer = undefined;
     if (!this.measures.isStuck()) return this.look();
     const nowMs = this.clock.now();
+    if (nowMs >= this.refuseAtMs && this.measures.isFilling()) this.refuseAtMs = nowMs + storeFullMs; // S1
     if (nowMs >= this.refuseAtMs) {
       this.stuckSinceMs = undefined;
       this.measures.refuseAll();

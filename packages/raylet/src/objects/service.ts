@@ -76,13 +76,15 @@ export class ObjectService implements BulkSource {
     });
     this.pressure = new Pressure(env.clock, {
       isStuck: () => this.isStuck,
+      isFilling: () => this.fetches.isFilling,
       collectGarbage: () => {
         metrics.count("tray_object_store_gc_requests_total");
         askToCollect(this.table.pinHolders());
       },
       favourOne: () => {
         // A disk that takes nothing is another trouble, and those who wait for it hear of it from the spiller.
-        if (this.spiller.core.usage().failingSinceMs === undefined) this.admission.favourOne();
+        if (this.spiller.core.usage().failingSinceMs !== undefined && this.table.usage().spillableBytes > 0) return;
+        this.admission.favourOne(this.fetches.isFilling);
       },
       refuseAll: () => this.refuseAll(),
     });
@@ -178,6 +180,16 @@ export class ObjectService implements BulkSource {
     const answers = this.answered.get(client);
     const repeated = objects.map(({ pin }) => answers?.get(pin));
     if (repeated.every((reply) => reply !== undefined)) return repeated as GetObjectReply[]; // B3
+    if (repeated.some((reply) => reply !== undefined)) {
+      // Of those that were missing nothing is remembered: they may be here by now.
+      const rest = await this.get(
+        objects.filter((_, i) => repeated[i] === undefined),
+        purpose,
+        client,
+        signal,
+      );
+      return repeated.map((reply) => reply ?? (rest.shift() as GetObjectReply));
+    }
     const replies = this.pinNow(objects, client) ?? (await this.fetched(objects, purpose, client, signal));
     for (const [i, reply] of replies.entries()) if (reply.found) this.remember(client, (objects[i] as GetObject).pin, reply);
     return replies;
@@ -199,33 +211,40 @@ export class ObjectService implements BulkSource {
   }
 
   private async fetched(objects: readonly GetObject[], purpose: Purpose, client: string, signal: AbortSignal): Promise<GetObjectReply[]> {
-    const sizes = objects.map(({ objectId, locations }) => this.table.info(objectId)?.size ?? locations?.size ?? 0);
-    if (sizes.reduce((sum, size) => sum + blockBytes(size), 0) > this.capacity) throw storeFull(this.table, sizes);
+    // Each counts once, however often a task has it among its arguments.
+    const sizes = new Map(objects.map(({ objectId, locations }) => [objectId, this.table.info(objectId)?.size ?? locations?.size ?? 0]));
+    const tooMuch = (): TrayError => storeFull(this.table, [...sizes.values()]);
+    let bytes = 0;
+    for (const size of sizes.values()) bytes += blockBytes(size);
+    if (bytes > this.capacity) throw tooMuch();
     for (let triesAlone = 0, anew = false; ; anew = true) {
       const attempt = new AbortController();
       const bundle: Bundle = {
         purpose,
-        lacking: () =>
-          objects.reduce((sum, { objectId }, i) => sum + (this.table.info(objectId) === undefined ? blockBytes(sizes[i] as number) : 0), 0),
+        lacking: () => {
+          let lacking = 0;
+          for (const [objectId, size] of sizes) if (this.table.info(objectId) === undefined) lacking += blockBytes(size);
+          return lacking;
+        },
         giveUp: (alone) => {
           if (alone) triesAlone++;
           attempt.abort();
         },
       };
-      const entering = this.admission.enter(bundle, signal);
-      this.pressure.look();
-      await entering;
       try {
+        const entering = this.admission.enter(bundle, signal);
+        this.pressure.look();
+        await entering;
         const replies = await this.pinAll(objects, client, AbortSignal.any([signal, attempt.signal]), anew);
         this.pressure.progress();
         return replies;
       } catch (error) {
         if (signal.aborted || !attempt.signal.aborted) throw error;
-        if (triesAlone >= triesAloneMax) throw storeFull(this.table, sizes);
+        if (triesAlone >= triesAloneMax) throw tooMuch();
         this.env.metrics.count("tray_object_store_retries_total");
       } finally {
         this.admission.leave(bundle);
-        this.pressure.look(); // who is next may lack the room that this one has pinned, and nothing else might happen
+        this.pressure.look(); // who is next may lack the room that this one has pinned, or nobody waits any more; and nothing else might happen
       }
     }
   }
