@@ -37,13 +37,23 @@ export class Dependencies {
     return functionId === "" || this.functions.get(functionId) === true;
   }
 
-  /** Resolves when all is there, to the arguments as second: all of them, or among others one that has failed. Rejects when a function cannot be had. */
-  resolve(execution: Execution, jobId: string, functionIds: readonly string[], refs: readonly RefArg[]): Promise<[unknown, readonly Located[]]> {
-    return Promise.all([Promise.all(functionIds.map((id) => this.load(jobId, id))), this.locate(refs, execution)]);
+  /** Resolves when all is there, to the arguments: all of them, or among others one that has failed. Rejects when a function cannot be had (D2). */
+  async resolve(execution: Execution, jobId: string, functionIds: readonly string[], refs: readonly RefArg[]): Promise<readonly Located[]> {
+    const locating = this.locate(refs, execution);
+    try {
+      await Promise.all(functionIds.map((id) => this.load(jobId, id)));
+    } catch (error) {
+      void locating.then(
+        (located) => this.unpin({ located }), // nobody will read them
+        () => undefined,
+      );
+      throw error;
+    }
+    return await locating;
   }
 
   /** D2: the execution will not begin, or not now. False: nothing of it was pinned. */
-  unpin({ located }: Execution): boolean {
+  unpin({ located }: Pick<Execution, "located">): boolean {
     const pins: number[] = [];
     for (const one of located) if (one.kind === "stored") pins.push(one.pinId);
     this.fetcher.unpin(pins);

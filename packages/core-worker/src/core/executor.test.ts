@@ -21,6 +21,9 @@ class Worker {
   readonly answers: TaskDone[] = [];
   /** What the raylet was told of the lease's CPU. */
   readonly blocked: string[] = [];
+  readonly unpinned: number[] = [];
+  /** Functions on their way. */
+  readonly functions = new Map<string, { reject(error: Error): void }>();
   /** Arguments on their way, by object. */
   readonly fetches = new Map<string, { resolve(value: Located): void; onAbsent(): void }>();
   readonly session = {
@@ -51,7 +54,7 @@ class Worker {
         this.fetches.set((entry as ObjectEntry).id, { resolve, onAbsent });
         return [await promise];
       },
-      unpin: () => undefined,
+      unpin: (pins: readonly number[]) => this.unpinned.push(...pins),
     } as unknown as ObjectFetcher,
     { settled: () => undefined } as unknown as Registrar,
     new Handovers(this.references, this.clock, () => 0),
@@ -61,13 +64,17 @@ class Worker {
       self: () => ({ ...owner, workerId: "w".repeat(32) }),
       node: () => ({ nodeId: "n", raylet: "r", bulk: "" }),
       blocked: (lease, blocked) => this.blocked.push(`${blocked ? "lends" : "takes"} ${lease}`),
+      getFunction: (_job, functionId) => new Promise((_, reject) => this.functions.set(functionId, { reject })),
       activity: () => undefined,
       joinJob: () => undefined,
     } as Partial<ExecutorHost> as ExecutorHost,
   );
 
   push(number: number, ...refs: string[]): void {
-    const template = { templateId: 1, jobId: "", functionId: "", retryClassesId: "", name: "f", timeoutMs: 0, maxCalls: 0 } as TaskTemplate;
+    this.pushOf("", number, ...refs);
+  }
+  pushOf(functionId: string, number: number, ...refs: string[]): void {
+    const template = { templateId: 1, jobId: "", functionId, retryClassesId: "", name: "f", timeoutMs: 0, maxCalls: 0 } as TaskTemplate;
     const task = {
       number,
       templateId: 1,
@@ -125,5 +132,21 @@ describe("a task that waits for an argument that is yet to be made", () => {
     expect(w.blocked).toEqual(["lends lease"]);
     await w.arrives("a".repeat(40));
     expect([w.blocked, [...w.handed.keys()]]).toEqual([["lends lease", "takes lease"], [1]]);
+  });
+});
+
+describe("a task that cannot begin", () => {
+  const argument = "a".repeat(40);
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+  it("lets go of an argument that comes after its function turned out not to come", async () => {
+    const w = new Worker();
+    w.pushOf("f", 1, argument);
+    w.functions.get("f")?.reject(new Error("no such function"));
+    await turn();
+    w.fetches.get(argument)?.resolve({ kind: "stored", pinId: 7, offset: 0, size: 1 });
+    await turn();
+    await w.clock.advance(1);
+    expect([w.unpinned, w.answers.map(({ outcome }) => outcome)]).toEqual([[7], [TaskOutcome.SYSTEM_ERROR]]);
   });
 });

@@ -347,13 +347,12 @@ export class Executor implements AnsweringWorker {
 
   private async prepare(execution: Execution, jobId: string, functionIds: readonly string[], refs: readonly RefArg[]): Promise<void> {
     try {
-      const [, located] = await this.dependencies.resolve(execution, jobId, functionIds, refs);
-      execution.located = located;
+      const located = await this.dependencies.resolve(execution, jobId, functionIds, refs);
       const failed = located.find((l) => l.kind === "failed");
       if (failed !== undefined && failed.kind === "failed") {
         execution.failed = { ...failed.failure, cause: failed.failure.cause as Buffer };
-        this.dependencies.unpin(execution);
-      }
+        this.dependencies.unpin({ located });
+      } else execution.located = located;
     } catch (error) {
       execution.failed = errorInfoOf(error);
     }

@@ -101,7 +101,8 @@ export class ObjectFetcher {
   }
 
   /**
-   * As locate(), for objects that are needed together: the node makes room for all of them or for none.
+   * As locate(), for objects that are needed together: the node makes room for all of them or for none. While one has to be made again, none of the others
+   * stays pinned: who makes it may need their room.
    * When one has failed, that is known at once, and what others are located as is not complete.
    */
   async locateAll(entries: readonly ObjectEntry[], purpose: ObjectPurpose, onAbsent?: () => void): Promise<Located[]> {
@@ -126,11 +127,13 @@ export class ObjectFetcher {
           stored.map(({ entry }) => entry),
           purpose,
         );
-        open = stored.filter(({ index }, i) => {
-          const where = found[i];
-          if (where !== undefined) located[index] = where;
-          return where === undefined;
-        });
+        if (found.some((where) => where === undefined)) {
+          this.unpin(found.flatMap((where) => (where?.kind === "stored" ? [where.pinId] : [])));
+          open = stored;
+          continue;
+        }
+        for (const [i, { index }] of stored.entries()) located[index] = found[i] as Located;
+        break;
       }
     } finally {
       for (const entry of entries) this.references.unuse(entry);

@@ -24,6 +24,8 @@ interface Open {
 
 export class Requests {
   private readonly open = new Map<number, Open>();
+  /** Objects that waits have asked for to be brought here, and which of them is to be told. */
+  private readonly bringing = new Map<ObjectEntry, Set<() => void>>();
 
   constructor(
     private readonly user: ToUser,
@@ -134,7 +136,7 @@ export class Requests {
       };
       const known = (): void => {
         if (isReady(entry)) listener();
-        else if (!request.forgotten) this.bring(entry, listener);
+        else if (!request.forgotten) cleanups.push(this.bring(entry, listener));
       };
       this.references.use(entry);
       cleanups.push(() => {
@@ -146,12 +148,21 @@ export class Requests {
     }
   }
 
-  /** To this node; its bytes may leave again when room is needed. */
-  private bring(entry: ObjectEntry, arrived: () => void): void {
-    void this.fetcher.locate(entry, ObjectPurpose.WAIT).then((located) => {
-      if (located.kind === "stored") this.fetcher.unpin([located.pinId]);
-      arrived(); // a failure is an answer, too
-    });
+  /** To this node, once for all who wait, and those who ask again after a timeout; its bytes may leave again when room is needed. Answers how not to be told. */
+  private bring(entry: ObjectEntry, arrived: () => void): () => void {
+    let told = this.bringing.get(entry);
+    if (told === undefined) {
+      told = new Set();
+      this.bringing.set(entry, told);
+      const all = told;
+      void this.fetcher.locate(entry, ObjectPurpose.WAIT).then((located) => {
+        this.bringing.delete(entry);
+        if (located.kind === "stored") this.fetcher.unpin([located.pinId]);
+        for (const tell of [...all]) tell(); // a failure is an answer, too
+      });
+    }
+    told.add(arrived);
+    return () => told.delete(arrived);
   }
 
   /** Replies with what `take` takes, which answers how to stop waiting. */
