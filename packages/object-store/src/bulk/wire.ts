@@ -108,7 +108,14 @@ export function decodeResponse(frame: Buffer): BulkResponseFrame | undefined {
   const size = readSize(frame, 16);
   const length = readSize(frame, 24);
   if (status === undefined || size === undefined || length === undefined || (status !== "ok" && length !== 0)) return undefined;
-  return { requestId: frame.readUInt32BE(8), status, size, length, nodeId: frame.toString("hex", 32, 48), receiving: (frame.readUInt16BE(6) & flagReceiving) !== 0 };
+  return {
+    requestId: frame.readUInt32BE(8),
+    status,
+    size,
+    length,
+    nodeId: frame.toString("hex", 32, 48),
+    receiving: (frame.readUInt16BE(6) & flagReceiving) !== 0,
+  };
 }
 
 function readSize(frame: Buffer, at: number): number | undefined {

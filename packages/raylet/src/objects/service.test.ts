@@ -305,7 +305,10 @@ describe("objects that are needed together", () => {
     const { world, a, b } = await twoPairs();
     const at = [a];
     const [held] = await world.clock.complete(b.get([{ i: 1, size, at }], "task"), 1_000);
-    const large = b.get([2, 3].map((i) => ({ i, size, at })), "other");
+    const large = b.get(
+      [2, 3].map((i) => ({ i, size, at })),
+      "other",
+    );
     const nested = await world.clock.complete(b.get([{ i: 4, size, at }], "task"), 5_000);
     b.letGo(4, nested[0] as GetObjectReply, "task");
     b.letGo(1, held as GetObjectReply, "task");
