@@ -57,11 +57,11 @@ export class Pressure {
     this.timer ??= this.clock.after(Math.max(0, Math.min(this.collectAtMs, this.favourAtMs, this.refuseAtMs) - nowMs), () => this.act());
   }
 
-  /** S1. What waited was granted, or a request was completed. */
-  progress(): void {
+  /** S1. What waited was granted, or a request was completed. @param ofAll false: there are others whom that brings no nearer to their turns. */
+  progress(ofAll = true): void {
     if (this.stuckSinceMs === undefined) return;
     const nowMs = this.clock.now();
-    this.favourAtMs = nowMs + favourAfterMs;
+    if (ofAll) this.favourAtMs = nowMs + favourAfterMs;
     this.refuseAtMs = nowMs + storeFullMs;
   }
 

@@ -301,19 +301,29 @@ describe("objects that are needed together", () => {
     expect(b.objects.usage().pinnedBytes).toBe(0);
   });
 
-  it("one that fits passes those that do not, when nothing else moves: they may wait for what it holds", async () => {
-    const { world, a, b } = await twoPairs();
-    const at = [a];
-    const [held] = await world.clock.complete(b.get([{ i: 1, size, at }], "task"), 1_000);
-    const large = b.get(
-      [2, 3].map((i) => ({ i, size, at })),
-      "other",
-    );
-    const nested = await world.clock.complete(b.get([{ i: 4, size, at }], "task"), 5_000);
-    b.letGo(4, nested[0] as GetObjectReply, "task");
-    b.letGo(1, held as GetObjectReply, "task");
-    expect((await world.clock.complete(large, 5_000)).every(({ found }) => found)).toBe(true);
-  });
+  it.each(["", ", nor does a disk that failed before matter when there is nothing to spill"])(
+    "one that fits passes those that do not, when nothing else moves: they may wait for what it holds%s",
+    async (failed) => {
+      const { world, a, b } = await twoPairs();
+      if (failed !== "") {
+        const disk = jest.spyOn(b.spill, "write").mockRejectedValue(new Error("EIO"));
+        await b.put(9, 7 * MiB);
+        await world.clock.advance(10);
+        expect(disk).toHaveBeenCalled();
+        b.objects.delete([idOf(9)]);
+      }
+      const at = [a];
+      const [held] = await world.clock.complete(b.get([{ i: 1, size, at }], "task"), 1_000);
+      const large = b.get(
+        [2, 3].map((i) => ({ i, size, at })),
+        "other",
+      );
+      const nested = await world.clock.complete(b.get([{ i: 4, size, at }], "task"), 5_000);
+      b.letGo(4, nested[0] as GetObjectReply, "task");
+      b.letGo(1, held as GetObjectReply, "task");
+      expect((await world.clock.complete(large, 5_000)).every(({ found }) => found)).toBe(true);
+    },
+  );
 
   it("one that is nowhere leaves the others pinned, and is named", async () => {
     const { world, a, b } = await twoPairs();
@@ -376,6 +386,44 @@ describe("a store whose readers do not let go", () => {
     expect([b.isIntact(1, reply as GetObjectReply), a.served]).toEqual([true, 1]);
     b.letGo(1, reply as GetObjectReply);
     await put;
+  });
+
+  it("asks its readers, and lets one that fits pass, though writers always make room for each other by spilling", async () => {
+    const world = new World();
+    const [a, b] = [world.node(), world.node(16 * MiB)];
+    const sizeOf = (i: number): number => (i < 3 ? 5 : 6) * MiB;
+    for (const i of [1, 2, 3, 4]) await a.put(i, sizeOf(i));
+    const write = b.spill.write.bind(b.spill);
+    jest.spyOn(b.spill, "write").mockImplementation(async (items) => {
+      await new Promise<void>((resolve) => world.clock.after(20, resolve));
+      return write(items);
+    });
+    const get = (client: string, ...wanted: number[]) =>
+      b.get(
+        wanted.map((i) => ({ i, size: sizeOf(i), at: [a] })),
+        client,
+      );
+    const [kept] = await world.clock.complete(get("task", 1), 1_000);
+    let asked = 0;
+    b.collect = () => asked++;
+    let going = true;
+    const writer = async (first: number): Promise<void> => {
+      for (let i = first; going; i++) {
+        await b.objects.create(idOf(i), 2 * MiB, owner, "writer", forever());
+        b.objects.seal(idOf(i), "writer", false);
+      }
+    };
+    const writers = [100, 100_000, 200_000].map(writer);
+    await world.clock.advance(500);
+    expect(asked).toBe(0);
+    const large = get("other", 3, 4); // does not fit beside what the task holds
+    const [nested] = await world.clock.complete(get("task", 2), 10_000);
+    expect(asked).toBeGreaterThan(0);
+    b.letGo(1, kept as GetObjectReply, "task");
+    b.letGo(2, nested as GetObjectReply, "task");
+    expect((await world.clock.complete(large, 10_000)).every(({ found }) => found)).toBe(true);
+    going = false;
+    await world.clock.complete(Promise.all(writers), 60_000);
   });
 
   it("counts a minute from when nothing moves, not from when somebody else gave up", async () => {

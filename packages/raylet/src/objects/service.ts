@@ -426,7 +426,8 @@ export class ObjectService implements BulkSource {
   }
 
   private get isStuck(): boolean {
-    return (this.table.isWaiting || this.admission.isStuck) && this.table.usage().spillingBytes === 0;
+    // What is spilled counts as room for requests already.
+    return this.admission.isStuck || (this.table.isWaiting && this.table.usage().spillingBytes === 0);
   }
 
   private refuseAll(): void {
@@ -443,7 +444,7 @@ export class ObjectService implements BulkSource {
   }
 
   private follow({ granted, evicted, superseded }: TableEffects): void {
-    if (granted.length > 0) this.pressure.progress();
+    if (granted.length > 0) this.pressure.progress(!this.admission.isStuck); // which grants of others do not help
     for (const { objectId } of granted) this.changes.tell(objectId);
     for (const { objectId } of superseded) this.changes.tell(objectId);
     // Owners learn that a cached copy is gone when somebody asks for it in vain (missing_node_ids).
