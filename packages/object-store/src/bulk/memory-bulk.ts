@@ -90,11 +90,20 @@ class MemoryBulk implements Bulk {
   }
 
   private async read({ objectId, address, signal }: BulkPull, object: BulkReadable, offset: number, length: number): Promise<Uint8Array> {
+    const read = object.read(offset, length);
+    if (read instanceof Uint8Array) return read;
+    let left = (): void => undefined;
+    const aborted = new Promise<never>((_, reject) => {
+      left = () => reject(signal?.reason as Error);
+    });
+    signal?.addEventListener("abort", left, { once: true }); // as a socket that is destroyed: what has yet to come there is not waited for
     try {
-      return await object.read(offset, length);
+      return await Promise.race([read, aborted]);
     } catch (error) {
       signal?.throwIfAborted();
       throw new TrayError("UNAVAILABLE", `pulling ${objectId} from ${address} broke off: ${messageOf(error)}`, { cause: error });
+    } finally {
+      signal?.removeEventListener("abort", left);
     }
   }
 

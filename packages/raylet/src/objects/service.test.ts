@@ -184,6 +184,26 @@ describe("a broadcast", () => {
     }
   });
 
+  it("is not waited for by a node whose reader has left, though the one that passes it on has nothing yet", async () => {
+    const world = new World();
+    const [source, on, last] = [world.node(8 * MiB, 1), world.node(), world.node()];
+    await source.put(1, 4 * MiB);
+    world.msPerMiB = 10_000;
+    const passing = on.get([{ i: 1, size: 4 * MiB, at: [source] }]);
+    const leaving = new AbortController();
+    const left = expect(last.get([{ i: 1, size: 4 * MiB, at: [source] }], "reader", "get", leaving.signal)).rejects.toThrow("left");
+    await world.clock.advance(1_000);
+    expect([source.served, on.served]).toEqual([1, 1]);
+    leaving.abort(new Error("left"));
+    await left;
+    await world.clock.advance(1);
+    expect([on.sends, last.objects.usedBytes]).toEqual([0, 0]);
+    const [reply] = await world.clock.complete(passing, 60_000);
+    expect(on.isIntact(1, reply as GetObjectReply)).toBe(true);
+    on.letGo(1, reply as GetObjectReply);
+    expect(on.objects.usage().pinnedBytes).toBe(0);
+  });
+
   it("is never waited for by two nodes at each other, though each had the object once and has lost it", async () => {
     const world = new World();
     const [source, b, c, other] = [world.node(8 * MiB, 1), world.node(), world.node(), world.node()];
