@@ -21,7 +21,7 @@ export type Purpose = (typeof purposes)[number];
 /** The objects that one request needs together. */
 export interface Bundle {
   readonly purpose: Purpose;
-  /** Bytes of its objects that have no place in the store yet. Asked again and again. */
+  /** Bytes of its objects that have no place in the store yet, or only until somebody needs it. Asked again and again. */
   lacking(): number;
   /** It has to let go of what it has, leave, and may enter again. `alone`: for its own sake. */
   giveUp(alone: boolean): void;

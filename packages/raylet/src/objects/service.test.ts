@@ -257,6 +257,18 @@ describe("objects that are needed together", () => {
     b.objects.check();
   });
 
+  it("what is here counts, too: two tasks whose first arguments are here have their turns at once", async () => {
+    const { world, b, pair } = await twoPairs();
+    for (const i of [1, 3]) await b.put(i, size);
+    const run = async (first: number): Promise<void> => {
+      const replies = await b.get(pair(first), `task${first}`, "argument");
+      expect(replies.every((reply, n) => b.isIntact(first + n, reply))).toBe(true);
+      replies.forEach((reply, n) => b.letGo(first + n, reply, `task${first}`));
+    };
+    await world.clock.complete(Promise.all([run(1), run(3)]), 100);
+    b.objects.check();
+  });
+
   it("a task whose room is held by what another one has read: that one is asked to collect its garbage, at once", async () => {
     const { world, b, pair } = await twoPairs();
     const [first, second] = [b.get(pair(1), "task1", "argument"), b.get(pair(3), "task3", "argument")];

@@ -223,7 +223,11 @@ export class ObjectService implements BulkSource {
         purpose,
         lacking: () => {
           let lacking = 0;
-          for (const [objectId, size] of sizes) if (this.table.info(objectId) === undefined) lacking += blockBytes(size);
+          // What is here and not pinned may yet have to leave for others.
+          for (const [objectId, size] of sizes) {
+            const here = this.table.info(objectId);
+            if (here === undefined || (here.state === "sealed" && here.pins === 0)) lacking += blockBytes(size);
+          }
           return lacking;
         },
         giveUp: (alone) => {
