@@ -7,7 +7,7 @@ import { Submitter } from "./submitter.js";
 import type { TaskEntry, Template } from "./task-entry.js";
 
 const nodeAt = (nodeId: string): { nodeId: string; raylet: string; bulk: string } => ({ nodeId, raylet: nodeId, bulk: "" });
-const exit = { reason: "crashed", message: "it died" } as WorkerExit;
+const exit = { reason: "crashed", message: "it died", stderrTail: [] as string[] } as WorkerExit;
 type Made = number | string;
 
 /** Results are numbers (the value's size, here) or names of nodes (a value in that node's store). */
