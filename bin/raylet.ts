@@ -169,7 +169,7 @@ async function start(config: RayletProcessConfig, logger: Logger, leftovers: (()
     gcsAddress: config.gcsAddress,
     arena,
     spill,
-    bulk: bulkOf(config, token ?? "", tls, logger),
+    bulk: bulkOf(config, systemConfig, token ?? "", tls, logger),
     workers: spawners,
     supervisors: config.jobSupervisorCommand === undefined ? undefined : spawners.supervisors,
     logs: new FileLogStore(logsDir),
@@ -259,13 +259,15 @@ async function openSpillStore(
 
 function bulkOf(
   config: RayletProcessConfig,
+  { objectPullTimeout }: SystemConfig,
   token: string,
   tls: TlsIdentity | undefined,
   logger: Logger,
 ): ConstructorParameters<typeof Raylet>[0]["bulk"] {
   let server: BulkServer | undefined;
   return {
-    client: new BulkClient({ clock: systemClock, token, ...(tls === undefined ? {} : { tls }) }),
+    // One attempt: what breaks off goes on where it stopped, from there or from another copy, as the raylet sees fit.
+    client: new BulkClient({ clock: systemClock, token, stallTimeoutMs: objectPullTimeout, attempts: 1, ...(tls === undefined ? {} : { tls }) }),
     serve: async (source: BulkSource) => {
       server = new BulkServer({
         clock: systemClock,

@@ -1,7 +1,7 @@
 // What stays behind of requests that nobody waits for any more.
 import { deferred } from "@tray/common";
 import type { Located, ToUser } from "../thread/to-user.js";
-import type { Executor } from "./executor.js";
+import type { BlockedLease } from "./blocked-lease.js";
 import type { ObjectEntry } from "./object-entry.js";
 import type { ObjectFetcher } from "./object-fetcher.js";
 import { ReferenceTable } from "./reference-table.js";
@@ -29,7 +29,7 @@ it("a wait that times out and is repeated asks for the object once, and holds no
       },
       unpin: (pins: readonly number[]) => unpinned.push(...pins),
     } as unknown as ObjectFetcher,
-    {} as Executor,
+    {} as BlockedLease,
     () => 0,
   );
   const entry: ObjectEntry = references.own("a".repeat(40), undefined, 0);

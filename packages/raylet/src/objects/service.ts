@@ -411,6 +411,7 @@ export class ObjectService implements BulkSource {
   /** Resolves when nothing touches the arena any more, and nothing is left on disk. */
   async close(): Promise<void> {
     this.pressure.close();
+    this.warmth.close();
     await this.fetches.close();
     await this.spiller.close();
   }

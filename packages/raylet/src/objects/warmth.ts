@@ -14,6 +14,7 @@ export class Warmth {
   /** From the beginning. */
   private presentBytes = 0;
   private working = false;
+  private closed = false;
 
   constructor(
     private readonly arena: Arena,
@@ -23,7 +24,7 @@ export class Warmth {
   /** So much of the arena, from the beginning, has been handed out at least once. */
   look(touchedBytes: number): void {
     const goal = Math.min(this.arena.capacity, touchedBytes + Math.min(touchedBytes, warmAheadMax));
-    if (this.working || this.presentBytes >= goal) return;
+    if (this.closed || this.working || this.presentBytes >= goal) return;
     this.working = true;
     const step = Math.min(warmStepBytes, goal - this.presentBytes);
     this.arena.prepare(this.presentBytes, step).then(
@@ -33,7 +34,12 @@ export class Warmth {
         this.look(touchedBytes);
       },
       // No room in shared memory: whoever writes will meet it, too. It is not tried again.
-      (error: unknown) => this.logger.warn("the object store's memory cannot be made present ahead of its use", { error: messageOf(error) }),
+      (error: unknown) =>
+        !this.closed && this.logger.warn("the object store's memory cannot be made present ahead of its use", { error: messageOf(error) }),
     );
+  }
+
+  close(): void {
+    this.closed = true;
   }
 }
