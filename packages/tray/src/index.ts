@@ -187,7 +187,15 @@ export async function wait<T>(
   options: { numReturns?: number; timeout?: Duration; fetchLocal?: boolean } = {},
 ): Promise<[ready: ObjectRef<T>[], notReady: ObjectRef<T>[]]> {
   try {
-    checkRefs(refs, "wait");
+    // One pass over what is often a thousand references that are all there.
+    lastWait++;
+    let there = 0;
+    for (const ref of refs) {
+      if (!isObjectRef(ref)) checkRefs(refs, "wait");
+      if (ref.waitedIn === lastWait) throw new TrayError("INVALID_ARGUMENT", "wait: the same reference twice; pass each once");
+      ref.waitedIn = lastWait;
+      if (ref.known && !ref.isReleased) there++;
+    }
     const numReturns = options.numReturns ?? 1;
     if (!Number.isInteger(numReturns) || numReturns < 1 || numReturns > refs.length) {
       throw new TrayError(
@@ -195,17 +203,12 @@ export async function wait<T>(
         `wait: numReturns is ${numReturns}, with ${refs.length} references it must be from 1 to ${refs.length}`,
       );
     }
-    lastWait++;
-    for (const ref of refs) {
-      if (ref.waitedIn === lastWait) throw new TrayError("INVALID_ARGUMENT", "wait: the same reference twice; pass each once");
-      ref.waitedIn = lastWait;
+    const timeoutMs = options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout");
+    if (there === refs.length) {
+      runtime(); // throws after shutdown()
+      return [refs.slice(0, numReturns), refs.slice(numReturns)];
     }
-    const flags = await runtime().wait(
-      refs as readonly ObjectRef<unknown>[],
-      numReturns,
-      options.timeout === undefined ? undefined : parseDuration(options.timeout, "timeout"),
-      options.fetchLocal ?? true,
-    );
+    const flags = await runtime().wait(refs as readonly ObjectRef<unknown>[], numReturns, timeoutMs, options.fetchLocal ?? true);
     const done: ObjectRef<T>[] = [];
     const rest: ObjectRef<T>[] = [];
     for (let i = 0; i < refs.length; i++) (flags[i] === true && done.length < numReturns ? done : rest).push(refs[i] as ObjectRef<T>);
