@@ -1,5 +1,5 @@
 import type { ObjectReferences, ProcessReferences, StoredObject } from "@tray/protocol";
-import { Gathered } from "./memory.js";
+import { Gathered, waitingLines } from "./memory.js";
 
 const references = (known: Partial<ObjectReferences>): ObjectReferences => ({
   objectId: "o",
@@ -83,4 +83,11 @@ describe("what nodes and processes say of an object", () => {
     expect(gathered.all()).toMatchObject([{ objectId: "lost", state: "orphaned", ownerPid: null, references: [] }]);
     expect(gathered.unreachable).toEqual(["worker 9 on node n1: no answer within 2 s"]);
   });
+});
+
+it("says of each node what waits for room there, and for how long", () => {
+  const node = { nodeId: "n", nodeName: "a", capacityBytes: 100, usedBytes: 100, spilledBytes: 0, waiting: null };
+  expect(waitingLines({ nodes: [node, { ...node, nodeName: "b", waiting: { count: 3, bytes: 96 * 2 ** 20, oldestMs: 2_100 } }] })).toEqual([
+    "b: 3 (96.0 MiB) waiting for room in the object store, the first for 2.1s",
+  ]);
 });

@@ -1,6 +1,6 @@
 // tray memory: every object of the cluster, and what holds it. Asked of all nodes, which ask their processes.
 import { formatDuration, formatSize, messageOf } from "@tray/common";
-import { NodeState, type ObjectReferences, type ProcessReferences, type StoredObject } from "@tray/protocol";
+import { NodeState, type ObjectReferences, type ProcessReferences, type StoredObject, waitCauses } from "@tray/protocol";
 import { type Connection, withConnection } from "../connection.js";
 import { CliFailure, exitCodes } from "../failure.js";
 import { findTarget, type Session } from "../globals.js";
@@ -36,6 +36,8 @@ interface NodeReport {
   readonly capacityBytes: number;
   readonly usedBytes: number;
   readonly spilledBytes: number;
+  /** What waits for room in its object store; null: nothing does, or it did not answer. */
+  waiting: { readonly count: number; readonly bytes: number; readonly oldestMs: number } | null;
 }
 
 export interface MemoryReport {
@@ -80,6 +82,18 @@ export async function memory(session: Session, flags: MemoryFlags): Promise<void
     name: (object) => object.objectId,
     none: "no objects",
   });
+  for (const line of waitingLines(report)) context.stdout.write(`${line}\n`);
+}
+
+/** Why puts, gets and tasks do not go on, where room is the reason. */
+export function waitingLines({ nodes }: Pick<MemoryReport, "nodes">): string[] {
+  return nodes.flatMap(({ nodeName, waiting }) =>
+    waiting === null
+      ? []
+      : [
+          `${nodeName}: ${waiting.count} (${formatSize(waiting.bytes)}) ${waitCauses["waiting-for-object-store"]}, the first for ${formatDuration(waiting.oldestMs)}`,
+        ],
+  );
 }
 
 export async function readMemory(connection: Connection, limit: number, collect: boolean): Promise<MemoryReport> {
@@ -91,11 +105,20 @@ export async function readMemory(connection: Connection, limit: number, collect:
   await Promise.all(
     alive.map(async ({ info, objectStoreUsed, objectStoreSpilled }) => {
       const { nodeId = "", nodeName = "", objectStoreBytes = 0, raylet = "" } = info ?? {};
-      nodes.push({ nodeId, nodeName, capacityBytes: objectStoreBytes, usedBytes: objectStoreUsed, spilledBytes: objectStoreSpilled });
+      const node: NodeReport = {
+        nodeId,
+        nodeName,
+        capacityBytes: objectStoreBytes,
+        usedBytes: objectStoreUsed,
+        spilledBytes: objectStoreSpilled,
+        waiting: null,
+      };
+      nodes.push(node);
       try {
         const reply = await connection.raylet(raylet).listObjects({ limit, collect }, { timeoutMs: answerWithinMs });
         for (const process of reply.processes) gathered.process(nodeId, process);
         for (const object of reply.stored) gathered.stored(nodeId, object);
+        if (reply.waiting !== undefined && reply.waiting.count > 0) node.waiting = reply.waiting;
         total +=
           Math.max(0, reply.total - reply.stored.length) + reply.processes.reduce((sum, p) => sum + Math.max(0, p.total - p.references.length), 0);
       } catch (error) {

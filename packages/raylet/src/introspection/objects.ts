@@ -34,7 +34,7 @@ export async function listObjects(
       ageMs: Math.max(0, nowMs() - object.createdMs),
     }),
   );
-  return { stored, total: all.length, processes: answers };
+  return { stored, total: all.length, processes: answers, waiting: objects.waiting() };
 }
 
 async function referencesOf({ workerId, pid, kind, session }: HoldingProcess, limit: number, collect: boolean): Promise<ProcessReferences> {

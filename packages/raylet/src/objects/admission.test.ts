@@ -29,7 +29,7 @@ function world(
     began,
     failed,
     ask: (name, purpose, bytes, signal = forever) => {
-      const bundle: Bundle = { purpose, lacking: () => bytes, giveUp: (alone) => gaveUp.push(alone ? `${name} alone` : name) };
+      const bundle: Bundle = { sinceMs: 0, purpose, lacking: () => bytes, giveUp: (alone) => gaveUp.push(alone ? `${name} alone` : name) };
       requests.set(name, bundle);
       admission.enter(bundle, signal).then(
         () => began.push(name),

@@ -20,6 +20,8 @@ export type Purpose = (typeof purposes)[number];
 
 /** The objects that one request needs together. */
 export interface Bundle {
+  /** When it was asked for. */
+  readonly sinceMs: number;
   readonly purpose: Purpose;
   /** Bytes of its objects that have no place in the store yet, or only until somebody needs it. Asked again and again. */
   lacking(): number;
@@ -42,6 +44,9 @@ export class Admission {
 
   get waitingCount(): number {
     return this.count;
+  }
+  waitingBundles(): Bundle[] {
+    return purposes.flatMap((purpose) => [...this.waiting[purpose].keys()]);
   }
   /** Requests wait, and none that could end is under way. */
   get isStuck(): boolean {

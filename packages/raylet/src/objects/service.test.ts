@@ -400,6 +400,9 @@ describe("a store whose readers do not let go", () => {
     );
     const [fits] = await world.clock.complete(a.get([{ i: 1, size: 3 * MiB, at: [] }]));
     a.letGo(1, fits as GetObjectReply);
+    await world.clock.advance(500);
+    expect(b.objects.waiting()).toMatchObject({ count: 2, bytes: 7 * MiB });
+    expect(b.objects.waiting().oldestMs).toBeGreaterThanOrEqual(500);
     await world.clock.advance(storeFullMs + 1_000);
     await Promise.all(refused);
     b.objects.check();

@@ -122,6 +122,14 @@ export class ObjectService implements BulkSource {
   list(): ReturnType<ObjectTableCore["list"]> {
     return this.spiller.core.list();
   }
+  /** What waits for room: objects being made, copies, and requests whose turn has not come. */
+  waiting(): { readonly count: number; readonly bytes: number; readonly oldestMs: number } {
+    const creates = this.table.waitingCreates();
+    const requests = this.admission.waitingBundles();
+    const bytes = creates.reduce((sum, { size }) => sum + size, 0) + requests.reduce((sum, bundle) => sum + bundle.lacking(), 0);
+    const first = Math.min(...creates.map(({ sinceMs }) => sinceMs), ...requests.map(({ sinceMs }) => sinceMs), this.nowMs);
+    return { count: creates.length + requests.length, bytes, oldestMs: this.nowMs - first };
+  }
   /** Throws when an invariant of the table or of what is spilled does not hold. For tests and simulations. */
   check(): void {
     this.spiller.core.check();
@@ -217,9 +225,11 @@ export class ObjectService implements BulkSource {
     let bytes = 0;
     for (const size of sizes.values()) bytes += blockBytes(size);
     if (bytes > this.capacity) throw tooMuch();
+    const sinceMs = this.nowMs;
     for (let triesAlone = 0, anew = false; ; anew = true) {
       const attempt = new AbortController();
       const bundle: Bundle = {
+        sinceMs,
         purpose,
         lacking: () => {
           let lacking = 0;

@@ -277,6 +277,15 @@ export interface ListObjectsReply {
   stored: StoredObject[];
   total: number;
   processes: ProcessReferences[];
+  waiting: StoreWait | undefined;
+}
+
+/** What waits for room in the node's object store ("waiting-for-object-store"): objects being made, copies, requests for objects whose turn has not come. */
+export interface StoreWait {
+  count: number;
+  bytes: number;
+  /** how long the first has waited */
+  oldestMs: number;
 }
 
 export interface ReadLogRequest {
@@ -3030,7 +3039,7 @@ export const ProcessReferences: MessageFns<ProcessReferences> = {
 };
 
 function createBaseListObjectsReply(): ListObjectsReply {
-  return { stored: [], total: 0, processes: [] };
+  return { stored: [], total: 0, processes: [], waiting: undefined };
 }
 
 export const ListObjectsReply: MessageFns<ListObjectsReply> = {
@@ -3043,6 +3052,9 @@ export const ListObjectsReply: MessageFns<ListObjectsReply> = {
     }
     for (const v of message.processes) {
       ProcessReferences.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.waiting !== undefined) {
+      StoreWait.encode(message.waiting, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -3084,6 +3096,14 @@ export const ListObjectsReply: MessageFns<ListObjectsReply> = {
             message.processes.push(ProcessReferences.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.waiting = StoreWait.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3104,6 +3124,88 @@ export const ListObjectsReply: MessageFns<ListObjectsReply> = {
     message.stored = object.stored?.map((e) => StoredObject.fromPartial(e)) || [];
     message.total = object.total ?? 0;
     message.processes = object.processes?.map((e) => ProcessReferences.fromPartial(e)) || [];
+    message.waiting = (object.waiting !== undefined && object.waiting !== null)
+      ? StoreWait.fromPartial(object.waiting)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseStoreWait(): StoreWait {
+  return { count: 0, bytes: 0, oldestMs: 0 };
+}
+
+export const StoreWait: MessageFns<StoreWait> = {
+  encode(message: StoreWait, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.count !== 0) {
+      writer.uint32(8).uint32(message.count);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(17).double(message.bytes);
+    }
+    if (message.oldestMs !== 0) {
+      writer.uint32(25).double(message.oldestMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreWait {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreWait();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.bytes = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.oldestMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreWait>): StoreWait {
+    return StoreWait.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoreWait>): StoreWait {
+    const message = createBaseStoreWait();
+    message.count = object.count ?? 0;
+    message.bytes = object.bytes ?? 0;
+    message.oldestMs = object.oldestMs ?? 0;
     return message;
   },
 };
