@@ -124,11 +124,16 @@ export class ObjectService implements BulkSource {
   }
   /** What waits for room: objects being made, copies, and requests whose turn has not come. */
   waiting(): { readonly count: number; readonly bytes: number; readonly oldestMs: number } {
-    const creates = this.table.waitingCreates();
-    const requests = this.admission.waitingBundles();
-    const bytes = creates.reduce((sum, { size }) => sum + size, 0) + requests.reduce((sum, bundle) => sum + bundle.lacking(), 0);
-    const first = Math.min(...creates.map(({ sinceMs }) => sinceMs), ...requests.map(({ sinceMs }) => sinceMs), this.nowMs);
-    return { count: creates.length + requests.length, bytes, oldestMs: this.nowMs - first };
+    const { nowMs } = this;
+    const waiting = { count: 0, bytes: 0, oldestMs: 0 };
+    const add = (bytes: number, sinceMs: number): void => {
+      waiting.count++;
+      waiting.bytes += bytes;
+      waiting.oldestMs = Math.max(waiting.oldestMs, nowMs - sinceMs);
+    };
+    for (const { size, sinceMs } of this.table.waitingCreates()) add(size, sinceMs);
+    for (const bundle of this.admission.waitingBundles()) add(bundle.lacking(), bundle.sinceMs);
+    return waiting;
   }
   /** Throws when an invariant of the table or of what is spilled does not hold. For tests and simulations. */
   check(): void {
